@@ -1,0 +1,15 @@
+//! The words: values that all rooms speak of. Computes only.
+
+mod digest;
+mod name;
+
+pub use digest::Digest;
+pub use name::{Branch, EnvironmentId};
+
+/// Every file in an image carries this time: 2021-03-01T00:00:00Z.
+///
+/// A constant, not the time of the build: the same inputs give the same bytes.
+pub const SOURCE_DATE_EPOCH: u64 = 1_614_556_800;
+
+/// Label that names the environment on containers, networks and volumes.
+pub const ENVIRONMENT_LABEL: &str = "ai.baibox.environment";

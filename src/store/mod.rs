@@ -1,0 +1,194 @@
+//! Content-addressed blobs and an action cache.
+//!
+//! A blob is written to a temporary file, synced and renamed, so what has a
+//! name is whole, whatever died. An action maps the digest of inputs to a small
+//! JSON value, mostly the digests of what was made from them. Blobs are
+//! verified when they are read into an image.
+
+use crate::model::Digest;
+use serde::{Serialize, de::DeserializeOwned};
+use sha2::{Digest as _, Sha256};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("cannot {verb} `{path}` in the store")]
+    Io { verb: &'static str, path: PathBuf, source: io::Error },
+    #[error("the blob `{wanted}` in the store has the content of `{found}`; it was removed")]
+    Corrupt { wanted: Digest, found: Digest },
+    #[error("the content has the digest `{found}`, not `{wanted}`")]
+    Unexpected { wanted: Digest, found: Digest },
+}
+
+fn io_error(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::Io { verb, path, source }
+}
+
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        for folder in ["blobs", "actions", "temporary", "locks", "environments"] {
+            let path = root.join(folder);
+            fs::create_dir_all(&path).map_err(io_error("create", &path))?;
+        }
+        Ok(Self { root: root.to_owned() })
+    }
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+    /// Where a blob is, or would be.
+    pub fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.root.join("blobs").join(&digest.hex()[..2]).join(digest.hex())
+    }
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.blob_path(digest).is_file()
+    }
+    pub fn size(&self, digest: &Digest) -> Option<u64> {
+        fs::metadata(self.blob_path(digest)).ok().map(|metadata| metadata.len())
+    }
+
+    /// A blob's bytes, verified; a corrupt one is removed so that it is made again.
+    pub fn read(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
+        let path = self.blob_path(digest);
+        let mut bytes = Vec::new();
+        File::open(&path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(io_error("read", &path))?;
+        let found = Digest::of(&bytes);
+        if found != *digest {
+            fs::remove_file(&path).map_err(io_error("remove", &path))?;
+            return Err(StoreError::Corrupt { wanted: digest.clone(), found });
+        }
+        Ok(bytes)
+    }
+
+    pub fn put(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
+        let digest = Digest::of(bytes);
+        if !self.has(&digest) {
+            let mut writer = self.writer()?;
+            writer.write_all(bytes).map_err(io_error("write", &self.root))?;
+            writer.commit()?;
+        }
+        Ok(digest)
+    }
+
+    /// A new blob whose digest is known when it is complete.
+    pub fn writer(&self) -> Result<BlobWriter, StoreError> {
+        let folder = self.root.join("temporary");
+        let file = NamedTempFile::new_in(&folder).map_err(io_error("create a file in", &folder))?;
+        Ok(BlobWriter { store: self.clone(), file: BufWriter::with_capacity(1 << 18, file), hasher: Sha256::new(), size: 0 })
+    }
+
+    /// What an action with these inputs gave, if it ran before.
+    pub fn action<T: DeserializeOwned>(&self, key: &Digest) -> Option<T> {
+        let bytes = fs::read(self.action_path(key)).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+    pub fn record_action(&self, key: &Digest, outcome: &impl Serialize) -> Result<(), StoreError> {
+        let path = self.action_path(key);
+        write_atomically(&path, &crate::oci::canonical_json(outcome)).map_err(io_error("write", &path))
+    }
+    fn action_path(&self, key: &Digest) -> PathBuf {
+        self.root.join("actions").join(key.hex())
+    }
+    /// Waits until no other process holds the lock `name`; held until the value is dropped.
+    pub fn lock(&self, name: &str) -> Result<StoreLock, StoreError> {
+        let path = self.root.join("locks").join(name);
+        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io_error("open", &path))?;
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)
+            .map_err(|errno| io_error("lock", &path)(errno.into()))?;
+        Ok(StoreLock { _file: file })
+    }
+}
+
+/// An exclusive lock between processes; the kernel takes it back when its holder dies.
+pub struct StoreLock {
+    _file: File,
+}
+
+/// Writes beside the target, syncs and renames: readers see the old or the new, never half.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let mut file = NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_data()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// A blob while it is written; dropped without [`BlobWriter::commit`] it leaves nothing.
+pub struct BlobWriter {
+    store: Store,
+    file: BufWriter<NamedTempFile>,
+    hasher: Sha256,
+    size: u64,
+}
+
+impl Write for BlobWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.size += count as u64;
+        Ok(count)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl BlobWriter {
+    pub fn commit(self) -> Result<(Digest, u64), StoreError> {
+        let Self { store, file, hasher, size } = self;
+        let digest = Digest::from_hasher(hasher);
+        let path = store.blob_path(&digest);
+        let file = file.into_inner().map_err(|error| io_error("write", &path)(error.into_error()))?;
+        let folder = path.parent().expect("blobs have a folder");
+        fs::create_dir_all(folder).map_err(io_error("create", folder))?;
+        file.as_file().sync_data().map_err(io_error("sync", &path))?;
+        file.persist(&path).map_err(|error| io_error("name", &path)(error.error))?;
+        Ok((digest, size))
+    }
+    /// Commits only if the content is the one that was expected.
+    pub fn commit_as(self, wanted: &Digest) -> Result<u64, StoreError> {
+        let found = Digest::from_hasher(self.hasher.clone());
+        if found != *wanted {
+            return Err(StoreError::Unexpected { wanted: wanted.clone(), found });
+        }
+        Ok(self.commit()?.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_corrupt_blob_is_found_and_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let digest = store.put(b"whole").unwrap();
+        assert_eq!(store.read(&digest).unwrap(), b"whole");
+        fs::write(store.blob_path(&digest), b"broken").unwrap();
+        assert!(matches!(store.read(&digest), Err(StoreError::Corrupt { .. })));
+        assert!(!store.has(&digest));
+    }
+
+    #[test]
+    fn nothing_is_kept_of_unexpected_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let wanted = Digest::of(b"right");
+        let mut writer = store.writer().unwrap();
+        writer.write_all(b"wrong").unwrap();
+        assert!(matches!(writer.commit_as(&wanted), Err(StoreError::Unexpected { .. })));
+        assert!(!store.has(&wanted));
+        assert_eq!(fs::read_dir(folder.path().join("temporary")).unwrap().count(), 0);
+    }
+}
