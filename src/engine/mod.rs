@@ -1,1 +1,110 @@
-//! (to come)
+//! The container engine, in baibox's verbs. Only `docker.rs` names bollard.
+
+mod docker;
+
+pub use docker::Docker;
+
+use crate::model::{Digest, EnvironmentId};
+use anyhow::Result;
+use async_trait::async_trait;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What the engine says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    pub name: String,
+    pub version: String,
+    /// Identity of this engine's data, to know it again.
+    pub id: String,
+    /// In Go's words: `amd64`, `arm64`.
+    pub architecture: String,
+    /// Layers are known by manifests of a containerd image store, not by chain ID.
+    pub containerd_store: bool,
+    pub runtimes: Vec<String>,
+}
+
+/// An image that the engine holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldImage {
+    pub id: String,
+    pub references: Vec<String>,
+    pub diff_ids: Vec<Digest>,
+}
+
+/// One command in a container that is thrown away, without network.
+#[derive(Clone, Debug, Default)]
+pub struct Step {
+    pub name: String,
+    pub image: String,
+    pub command: Vec<String>,
+    pub environment: Vec<String>,
+    /// A tar stream that is unpacked at `/` before the command runs.
+    pub input: Option<Vec<u8>>,
+    pub network: bool,
+    /// Name and hard value of resource limits to ask for.
+    pub ulimits: BTreeMap<String, i64>,
+    /// What is read back as tar stream when the command has ended well.
+    pub output: Output,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Output {
+    #[default]
+    Nothing,
+    /// One folder of the container.
+    Folder(String),
+    /// The whole file system.
+    Everything,
+}
+
+/// State of one container of an environment.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Container {
+    pub id: String,
+    pub name: String,
+    /// Compose service, or empty for compute containers.
+    pub service: String,
+    /// `running`, `exited`, `created`, …
+    pub state: String,
+    /// `healthy`, `starting`, `unhealthy`, or empty without a healthcheck.
+    pub health: String,
+    pub exit_code: Option<i64>,
+    pub image: String,
+    /// Digest of the service's definition, as Compose records it.
+    pub config_hash: String,
+}
+
+/// What a command in a container said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    pub code: i64,
+    pub output: String,
+}
+
+#[async_trait]
+pub trait Engine: Send + Sync {
+    async fn facts(&self) -> Result<Facts>;
+    async fn image(&self, reference: &str) -> Result<Option<HeldImage>>;
+    async fn images(&self) -> Result<Vec<HeldImage>>;
+    async fn remove_image(&self, reference: &str) -> Result<()>;
+    /// Takes the archive that `write` produces; gives the engine's own words.
+    async fn load(&self, write: ArchiveWriter) -> Result<String>;
+    /// Runs a step; what it gives back is written to `output`.
+    async fn run_step(&self, step: &Step, output: &Path) -> Result<()>;
+    /// Everything with the environment's label, stopped or not.
+    async fn containers(&self, environment: &EnvironmentId) -> Result<Vec<Container>>;
+    async fn exec(&self, container: &str, command: &[String]) -> Result<Said>;
+    async fn last_log(&self, container: &str, lines: u32) -> Result<String>;
+    async fn remove_container(&self, id: &str) -> Result<()>;
+    /// Names of networks and volumes with the environment's label.
+    async fn networks(&self, environment: &EnvironmentId) -> Result<Vec<String>>;
+    async fn volumes(&self, environment: &EnvironmentId) -> Result<Vec<String>>;
+    async fn remove_network(&self, name: &str) -> Result<()>;
+    async fn remove_volume(&self, name: &str) -> Result<()>;
+    /// Subnets of all networks of the engine.
+    async fn subnets(&self) -> Result<Vec<String>>;
+}
+
+/// Writes an archive into what the engine reads from.
+pub type ArchiveWriter = Box<dyn FnOnce(&mut dyn std::io::Write) -> std::io::Result<()> + Send>;

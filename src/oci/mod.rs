@@ -5,3 +5,5 @@ mod tree;
 
 pub use canonical::canonical_json;
 pub use tree::{END_MARKER, Node, Tree, TreeError};
+mod image;
+pub use image::{Image, Layer, Settings, write_archive};

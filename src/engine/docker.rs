@@ -1,0 +1,322 @@
+//! The Docker Engine API, also as Podman speaks it. The only file that names bollard.
+
+use super::{ArchiveWriter, Container, Engine, Facts, HeldImage, Output, Said, Step};
+use crate::error::Fault;
+use crate::model::{Digest, ENVIRONMENT_LABEL, EnvironmentId};
+use anyhow::{Context, Result};
+use async_trait::async_trait;
+use bollard::container::LogOutput;
+use bollard::errors::Error as ApiError;
+use bollard::models::{ContainerCreateBody, ExecConfig, HostConfig, ResourcesUlimits};
+use bollard::query_parameters as query;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, TryStreamExt};
+use std::io::{self, Write};
+use std::path::Path;
+use tokio::io::AsyncWriteExt;
+
+pub struct Docker {
+    api: bollard::Docker,
+}
+
+impl Docker {
+    /// Connects to `DOCKER_HOST` or the usual socket and agrees on an API version.
+    pub async fn connect() -> Result<Self> {
+        let unreachable = || {
+            let place = crate::host::variable("DOCKER_HOST").unwrap_or_else(|| "the default socket".into());
+            Fault::engine(format!("no container engine answers at {place}"))
+                .hint("type `baibox doctor` to see what is missing, or `baibox doctor --fix` to have it mended")
+        };
+        let api = bollard::Docker::connect_with_defaults().with_context(unreachable)?;
+        let api = api.negotiate_version().await.with_context(unreachable)?;
+        Ok(Self { api })
+    }
+}
+
+/// The map type that bollard asks for.
+#[expect(clippy::disallowed_types, reason = "the type of a foreign interface")]
+type Filters = std::collections::HashMap<String, Vec<String>>;
+
+fn of_environment(environment: &EnvironmentId) -> Option<Filters> {
+    Some([("label".to_owned(), vec![format!("{ENVIRONMENT_LABEL}={environment}")])].into_iter().collect())
+}
+
+fn absent(error: &ApiError) -> bool {
+    matches!(error, ApiError::DockerResponseServerError { status_code: 404, .. })
+}
+
+/// Absence is an answer, not a failure.
+fn unless_absent<T>(answer: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if absent(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Blocking writes become chunks of a request body.
+struct Chunks(tokio::sync::mpsc::Sender<Bytes>);
+
+impl Write for Chunks {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0
+            .blocking_send(Bytes::copy_from_slice(bytes))
+            .map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the engine stopped reading"))?;
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+async fn save(mut stream: impl Stream<Item = Result<Bytes, ApiError>> + Unpin, path: &Path) -> Result<()> {
+    let mut file = tokio::fs::File::create(path).await.with_context(|| format!("cannot create `{}`", path.display()))?;
+    while let Some(chunk) = stream.next().await {
+        file.write_all(&chunk.context("the engine broke off")?).await?;
+    }
+    file.flush().await?;
+    Ok(())
+}
+
+#[async_trait]
+impl Engine for Docker {
+    async fn facts(&self) -> Result<Facts> {
+        let info = self.api.info().await.context("the engine does not say what it is")?;
+        let containerd_store =
+            info.driver_status.iter().flatten().any(|pair| pair.iter().any(|word| word.contains("io.containerd.snapshotter")));
+        Ok(Facts {
+            name: info.name.unwrap_or_default(),
+            version: info.server_version.unwrap_or_default(),
+            id: info.id.unwrap_or_default(),
+            architecture: match info.architecture.as_deref() {
+                Some("x86_64") => "amd64".into(),
+                Some("aarch64") => "arm64".into(),
+                other => other.unwrap_or_default().to_owned(),
+            },
+            containerd_store,
+            runtimes: info.runtimes.into_iter().flatten().map(|(name, _)| name).collect(),
+        })
+    }
+
+    async fn image(&self, reference: &str) -> Result<Option<HeldImage>> {
+        let found = unless_absent(self.api.inspect_image(reference).await)
+            .with_context(|| format!("the engine does not tell about the image `{reference}`"))?;
+        Ok(found.map(|image| HeldImage {
+            id: image.id.unwrap_or_default(),
+            references: image.repo_tags.unwrap_or_default(),
+            diff_ids: image
+                .root_fs
+                .and_then(|root| root.layers)
+                .unwrap_or_default()
+                .iter()
+                .filter_map(|text| Digest::parse(text).ok())
+                .collect(),
+        }))
+    }
+
+    async fn images(&self) -> Result<Vec<HeldImage>> {
+        let list = self.api.list_images(None::<query::ListImagesOptions>).await.context("the engine does not list its images")?;
+        let mut held = Vec::new();
+        for summary in list {
+            if let Some(image) = self.image(&summary.id).await? {
+                held.push(image);
+            }
+        }
+        Ok(held)
+    }
+
+    async fn remove_image(&self, reference: &str) -> Result<()> {
+        unless_absent(self.api.remove_image(reference, None::<query::RemoveImageOptions>, None).await)
+            .with_context(|| format!("the engine does not remove the image `{reference}`"))?;
+        Ok(())
+    }
+
+    async fn load(&self, write: ArchiveWriter) -> Result<String> {
+        let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(16);
+        let writing = tokio::task::spawn_blocking(move || {
+            let mut out = io::BufWriter::with_capacity(1 << 20, Chunks(sender));
+            write(&mut out)?;
+            out.flush()
+        });
+        let body =
+            futures_util::stream::unfold(
+                receiver,
+                |mut receiver| async move { receiver.recv().await.map(|chunk| (chunk, receiver)) },
+            );
+        let options = query::ImportImageOptionsBuilder::default().quiet(true).build();
+        let mut answers = Box::pin(self.api.import_image(options, bollard::body_stream(body), None));
+        let mut words = String::new();
+        let mut failure = None;
+        while let Some(answer) = answers.next().await {
+            match answer {
+                Ok(info) => words.push_str(info.stream.as_deref().unwrap_or_default()),
+                Err(error) => failure = Some(error),
+            }
+        }
+        if let Some(error) = failure {
+            return Err(error).context("the engine refused the images");
+        }
+        writing.await.context("the archive was not written")?.context("cannot send the images to the engine")?;
+        // A containerd store says this, ends with success, and keeps a broken image.
+        anyhow::ensure!(!words.contains("Error unpacking"), "the engine could not unpack an image: {}", words.trim());
+        Ok(words)
+    }
+
+    async fn run_step(&self, step: &Step, output: &Path) -> Result<()> {
+        let ulimits: Vec<_> = step
+            .ulimits
+            .iter()
+            .map(|(name, value)| ResourcesUlimits { name: Some(name.clone()), soft: Some(*value), hard: Some(*value) })
+            .collect();
+        let body = ContainerCreateBody {
+            image: Some(step.image.clone()),
+            user: Some("0:0".into()),
+            entrypoint: Some(Vec::new()),
+            cmd: Some(step.command.clone()),
+            env: Some(step.environment.clone()),
+            working_dir: Some("/".into()),
+            labels: Some([("ai.baibox.step".to_owned(), step.name.clone())].into_iter().collect()),
+            host_config: Some(HostConfig {
+                network_mode: (!step.network).then(|| "none".into()),
+                ulimits: Some(ulimits),
+                ..HostConfig::default()
+            }),
+            ..ContainerCreateBody::default()
+        };
+        let created = self
+            .api
+            .create_container(None::<query::CreateContainerOptions>, body)
+            .await
+            .with_context(|| format!("the engine cannot make a container for `{}`", step.name))?;
+        let outcome = self.drive_step(step, &created.id, output).await;
+        let removed = self.remove_container(&created.id).await;
+        outcome?;
+        removed
+    }
+
+    async fn containers(&self, environment: &EnvironmentId) -> Result<Vec<Container>> {
+        let options = query::ListContainersOptions { all: true, filters: of_environment(environment), ..Default::default() };
+        let list = self.api.list_containers(Some(options)).await.context("the engine does not list its containers")?;
+        let mut containers = Vec::new();
+        for summary in list {
+            let id = summary.id.unwrap_or_default();
+            // One that is removed between the two questions is simply not there.
+            let Some(details) = unless_absent(self.api.inspect_container(&id, None::<query::InspectContainerOptions>).await)?
+            else {
+                continue;
+            };
+            let labels = summary.labels.unwrap_or_default();
+            let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
+            let state = details.state.unwrap_or_default();
+            let running = state.running.unwrap_or(false);
+            let word = |text: Option<String>| text.unwrap_or_default();
+            containers.push(Container {
+                name: word(details.name).trim_start_matches('/').to_owned(),
+                service: label("com.docker.compose.service"),
+                config_hash: label("com.docker.compose.config-hash"),
+                state: word(state.status.map(|status| status.to_string())),
+                health: word(state.health.and_then(|health| health.status).map(|status| status.to_string())).replace("none", ""),
+                exit_code: (!running).then_some(state.exit_code).flatten(),
+                image: word(details.config.and_then(|config| config.image)),
+                id,
+            });
+        }
+        containers.sort_by(|left, right| left.name.cmp(&right.name));
+        Ok(containers)
+    }
+
+    async fn exec(&self, container: &str, command: &[String]) -> Result<Said> {
+        let config = ExecConfig {
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            cmd: Some(command.to_vec()),
+            ..ExecConfig::default()
+        };
+        let failed = || format!("cannot run a command in `{container}`");
+        let exec = self.api.create_exec(container, config).await.with_context(failed)?;
+        let started = self.api.start_exec(&exec.id, None).await.with_context(failed)?;
+        let mut output = Vec::new();
+        if let bollard::exec::StartExecResults::Attached { output: mut stream, .. } = started {
+            while let Some(message) = stream.next().await {
+                output.extend_from_slice(&message.with_context(failed)?.into_bytes());
+            }
+        }
+        let ended = self.api.inspect_exec(&exec.id).await.with_context(failed)?;
+        Ok(Said { code: ended.exit_code.unwrap_or(-1), output: String::from_utf8_lossy(&output).into_owned() })
+    }
+
+    async fn last_log(&self, container: &str, lines: u32) -> Result<String> {
+        let options = query::LogsOptions { stdout: true, stderr: true, tail: lines.to_string(), ..Default::default() };
+        let messages: Vec<LogOutput> =
+            self.api.logs(container, Some(options)).try_collect().await.with_context(|| format!("no log of `{container}`"))?;
+        Ok(messages.into_iter().map(|message| String::from_utf8_lossy(&message.into_bytes()).into_owned()).collect())
+    }
+
+    async fn remove_container(&self, id: &str) -> Result<()> {
+        let options = query::RemoveContainerOptions { force: true, v: true, ..Default::default() };
+        unless_absent(self.api.remove_container(id, Some(options)).await)
+            .with_context(|| format!("the engine does not remove the container `{id}`"))?;
+        Ok(())
+    }
+
+    async fn networks(&self, environment: &EnvironmentId) -> Result<Vec<String>> {
+        let options = query::ListNetworksOptions { filters: of_environment(environment) };
+        let list = self.api.list_networks(Some(options)).await.context("the engine does not list its networks")?;
+        Ok(list.into_iter().filter_map(|network| network.name).collect())
+    }
+
+    async fn volumes(&self, environment: &EnvironmentId) -> Result<Vec<String>> {
+        let options = query::ListVolumesOptions { filters: of_environment(environment) };
+        let list = self.api.list_volumes(Some(options)).await.context("the engine does not list its volumes")?;
+        Ok(list.volumes.unwrap_or_default().into_iter().map(|volume| volume.name).collect())
+    }
+
+    async fn remove_network(&self, name: &str) -> Result<()> {
+        unless_absent(self.api.remove_network(name).await)
+            .with_context(|| format!("the engine does not remove the network `{name}`"))?;
+        Ok(())
+    }
+
+    async fn remove_volume(&self, name: &str) -> Result<()> {
+        unless_absent(self.api.remove_volume(name, None::<query::RemoveVolumeOptions>).await)
+            .with_context(|| format!("the engine does not remove the volume `{name}`"))?;
+        Ok(())
+    }
+
+    async fn subnets(&self) -> Result<Vec<String>> {
+        let list =
+            self.api.list_networks(None::<query::ListNetworksOptions>).await.context("the engine does not list its networks")?;
+        Ok(list.into_iter().filter_map(|network| network.ipam?.config).flatten().filter_map(|config| config.subnet).collect())
+    }
+}
+
+impl Docker {
+    async fn drive_step(&self, step: &Step, id: &str, output: &Path) -> Result<()> {
+        let failed = || format!("the step `{}` did not run", step.name);
+        if let Some(input) = &step.input {
+            let options = query::UploadToContainerOptions { path: "/".into(), ..Default::default() };
+            let body = bollard::body_full(Bytes::copy_from_slice(input));
+            self.api.upload_to_container(id, Some(options), body).await.with_context(failed)?;
+        }
+        self.api.start_container(id, None::<query::StartContainerOptions>).await.with_context(failed)?;
+        let ended = self.api.wait_container(id, None::<query::WaitContainerOptions>).next().await;
+        let code = match ended {
+            Some(Ok(answer)) => answer.status_code,
+            Some(Err(ApiError::DockerContainerWaitError { code, .. })) => code,
+            Some(Err(error)) => return Err(error).with_context(failed),
+            None => -1,
+        };
+        if code != 0 {
+            let said = self.last_log(id, 30).await?;
+            anyhow::bail!("the step `{}` ended with {code}; it said last:\n{}", step.name, said.trim_end());
+        }
+        match &step.output {
+            Output::Nothing => Ok(()),
+            Output::Everything => save(Box::pin(self.api.export_container(id)), output).await,
+            Output::Folder(path) => {
+                let options = query::DownloadFromContainerOptions { path: path.clone() };
+                save(Box::pin(self.api.download_from_container(id, Some(options))), output).await
+            }
+        }
+    }
+}
