@@ -10,12 +10,14 @@
 
 pub mod debian;
 pub mod engine;
+pub mod environment;
 pub mod error;
 pub mod fetch;
 pub mod host;
 pub mod lock;
 pub mod model;
 pub mod oci;
+pub mod plan;
 pub mod python;
 pub mod release;
 pub mod source;

@@ -1,0 +1,178 @@
+//! Turns a plan into fragments, layers and images: the store keeps what was made,
+//! the engine runs the few steps that must run.
+
+mod difference;
+mod make;
+
+use crate::debian::Mirror;
+use crate::engine::{Engine, HeldImage};
+use crate::fetch::Fetcher;
+use crate::model::Digest;
+use crate::oci::{Image, Layer, write_archive};
+use crate::plan::{ImagePlan, Plan, Recipe};
+use crate::store::Store;
+use crate::ui::Ui;
+use anyhow::{Context, Result};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::sync::Arc;
+
+/// What building needs of the world.
+#[derive(Clone)]
+pub struct Builder {
+    pub store: Store,
+    pub fetcher: Fetcher,
+    pub mirror: Arc<Mirror>,
+    pub index: Arc<crate::python::Index>,
+    pub engine: Arc<dyn Engine>,
+    pub architecture: String,
+    pub ui: Ui,
+}
+
+/// What a build did.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    pub images: Vec<(String, Image)>,
+    pub fragments_made: usize,
+    pub images_loaded: usize,
+    pub bytes_sent: u64,
+}
+
+impl Builder {
+    /// The fragment of a recipe, if it was made before and is still there.
+    pub fn fragment(&self, key: &Digest) -> Option<Digest> {
+        self.store.action::<Digest>(key).filter(|fragment| self.store.has(fragment))
+    }
+
+    /// Makes everything of the plan that is missing and gives the engine what it lacks.
+    pub async fn build(&self, plan: &Plan) -> Result<Outcome> {
+        let missing: BTreeSet<Digest> = plan.recipes.keys().filter(|key| self.fragment(key).is_none()).cloned().collect();
+        let mut outcome = Outcome { fragments_made: missing.len(), ..Outcome::default() };
+        if !missing.is_empty() {
+            let stage = self.ui.stage("build");
+            stage.length(missing.len() as u64);
+            self.make(plan, &missing, &stage).await?;
+            stage.done(&format!("{} of {} fragments made", missing.len(), plan.recipes.len()));
+        }
+        for image in &plan.images {
+            outcome.images.push((image.name.clone(), self.assemble(image).await?));
+        }
+        let images: Vec<Image> = outcome.images.iter().map(|(_, image)| image.clone()).collect();
+        (outcome.images_loaded, outcome.bytes_sent) = self.load(&images).await?;
+        Ok(outcome)
+    }
+
+    /// Hashes the layers of an image that were not hashed before.
+    async fn assemble(&self, plan: &ImagePlan) -> Result<Image> {
+        let mut layers = Vec::new();
+        for layer in &plan.layers {
+            let fragments: Vec<Digest> = layer
+                .fragments
+                .iter()
+                .map(|key| self.fragment(key).with_context(|| format!("a fragment of `{}` is missing", plan.name)))
+                .collect::<Result<_>>()?;
+            let key = Digest::of_value(&("layer", &fragments));
+            let assembled = match self.store.action::<Layer>(&key) {
+                Some(known) => Layer { title: layer.title.clone(), ..known },
+                None => {
+                    let (store, title) = (self.store.clone(), layer.title.clone());
+                    let made = tokio::task::spawn_blocking(move || {
+                        Layer::assemble(&title, fragments, |digest| File::open(store.blob_path(digest)))
+                    })
+                    .await?
+                    .with_context(|| format!("cannot assemble the layer `{}`", layer.title))?;
+                    self.store.record_action(&key, &made)?;
+                    made
+                }
+            };
+            layers.push(assembled);
+        }
+        Ok(Image::new(plan.reference.clone(), &self.architecture, &plan.settings, layers))
+    }
+
+    /// Loads the images that the engine lacks, without the layers that it has.
+    async fn load(&self, images: &[Image]) -> Result<(usize, u64)> {
+        let mut lacking = Vec::new();
+        for image in images {
+            let held = self.engine.image(&image.reference).await?;
+            if !held.is_some_and(|held| is_same(&held, image)) {
+                lacking.push(image.clone());
+            }
+        }
+        if lacking.is_empty() {
+            return Ok((0, 0));
+        }
+        let stage = self.ui.stage("load");
+        let mut chains = BTreeSet::new();
+        for held in self.engine.images().await? {
+            for end in 1..=held.diff_ids.len() {
+                chains.insert(held.diff_ids[..end].to_vec());
+            }
+        }
+        let absent = layers_to_send(&lacking, &chains);
+        let sent = self.send(&lacking, &absent).await;
+        let complete = match &sent {
+            Ok(_) => self.all_held(&lacking).await?,
+            Err(_) => false,
+        };
+        let bytes = if complete {
+            absent.values().sum()
+        } else {
+            // Refused, or accepted and broken: everything goes once more, whole.
+            let all = layers_to_send(&lacking, &BTreeSet::new());
+            self.send(&lacking, &all).await?;
+            anyhow::ensure!(self.all_held(&lacking).await?, "the engine took the images, but does not hold them");
+            all.values().sum()
+        };
+        stage.done(&format!("{} images, {} sent", lacking.len(), crate::ui::bytes(bytes)));
+        Ok((lacking.len(), bytes))
+    }
+
+    async fn all_held(&self, images: &[Image]) -> Result<bool> {
+        for image in images {
+            if !self.engine.image(&image.reference).await?.is_some_and(|held| is_same(&held, image)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn send(&self, images: &[Image], layers: &BTreeMap<Digest, u64>) -> Result<String> {
+        let (store, images, layers) = (self.store.clone(), images.to_vec(), layers.clone());
+        self.engine
+            .load(Box::new(move |mut out| {
+                let left_out = |layer: &Layer| !layers.contains_key(&layer.diff_id);
+                write_archive(&mut out, &images, left_out, |digest| File::open(store.blob_path(digest)))
+            }))
+            .await
+    }
+}
+
+fn is_same(held: &HeldImage, image: &Image) -> bool {
+    held.id == image.id().as_str() || held.id == image.manifest_digest().as_str()
+}
+
+/// The layers whose chain the engine does not have, with their sizes.
+fn layers_to_send(images: &[Image], chains: &BTreeSet<Vec<Digest>>) -> BTreeMap<Digest, u64> {
+    let mut absent = BTreeMap::new();
+    for image in images {
+        let diff_ids = image.diff_ids();
+        for (index, layer) in image.layers.iter().enumerate() {
+            if !chains.contains(&diff_ids[..=index]) {
+                absent.insert(layer.diff_id.clone(), layer.size);
+            }
+        }
+    }
+    absent
+}
+
+/// Recipes that run on an image need its fragments first.
+fn depends_on(recipe: &Recipe) -> Vec<Digest> {
+    match recipe {
+        Recipe::DebianConfigured { below, .. } => below.concat(),
+        Recipe::Sdist { on, .. } => on.concat(),
+        Recipe::ByteCode { of, on } => on.iter().flatten().chain([of]).cloned().collect(),
+        Recipe::DebianDatabase { below, .. } => below.iter().cloned().collect(),
+        _ => Vec::new(),
+    }
+}

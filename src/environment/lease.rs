@@ -1,0 +1,67 @@
+//! Ports and networks that nothing else uses.
+
+use crate::error::Fault;
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, TcpListener};
+
+/// The wanted port on 127.0.0.1, or the first free one of the blocks above it.
+///
+/// `taken` are ports that other environments hold, also while they are stopped.
+pub fn free_port(wanted: u16, taken: &BTreeSet<u16>, is_free: impl Fn(u16) -> bool) -> Result<u16, Fault> {
+    (0..40).filter_map(|block| wanted.checked_add(block * 1000)).find(|port| !taken.contains(port) && is_free(*port)).ok_or_else(
+        || {
+            Fault::new(format!("no port is free for the one that is usually {wanted}"))
+                .hint("stop what listens there, or delete an environment (`baibox ls` shows them)")
+        },
+    )
+}
+
+/// Whether something could listen at the port now, by listening there for a moment.
+pub fn listens_nowhere(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// A network `a.b.c.0/24` and its gateway that overlaps none of `used` (in `a.b.c.d/n` form).
+pub fn free_subnet(used: &[String]) -> Result<(String, String), Fault> {
+    let used: Vec<(u32, u32)> = used.iter().filter_map(|text| parse_network(text)).collect();
+    (64..=127u32)
+        .flat_map(|second| {
+            (0..=255u32).map(move |third| {
+                (10 << 24) | (213 << 16) * u32::from(second == 64) | (second << 16) * u32::from(second != 64) | (third << 8)
+            })
+        })
+        .find(|base| !used.iter().any(|(other, mask)| base & mask == other & mask || base & 0xffff_ff00 == other & 0xffff_ff00))
+        .map(|base| (format!("{}/24", Ipv4Addr::from(base)), Ipv4Addr::from(base | 1).to_string()))
+        .ok_or_else(|| {
+            Fault::new("no network of 256 addresses is free in 10.0.0.0/8")
+                .hint("remove networks that are not used: `docker network prune`")
+        })
+}
+
+fn parse_network(text: &str) -> Option<(u32, u32)> {
+    let (address, bits) = text.split_once('/')?;
+    let (address, bits): (Ipv4Addr, u32) = (address.parse().ok()?, bits.parse().ok()?);
+    let mask = if bits == 0 { 0 } else { u32::MAX.checked_shl(32 - bits.min(32))? };
+    Some((address.into(), mask))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_step_aside() {
+        assert_eq!(free_port(8091, &BTreeSet::new(), |_| true).unwrap(), 8091);
+        assert_eq!(free_port(8091, &[8091].into(), |_| true).unwrap(), 9091);
+        assert_eq!(free_port(8091, &BTreeSet::new(), |port| port > 10000).unwrap(), 10091);
+        assert!(free_port(8091, &BTreeSet::new(), |_| false).is_err());
+    }
+
+    #[test]
+    fn networks_do_not_overlap() {
+        assert_eq!(free_subnet(&[]).unwrap().0, "10.213.0.0/24");
+        assert_eq!(free_subnet(&["10.213.0.0/24".into()]).unwrap(), ("10.213.1.0/24".into(), "10.213.1.1".into()));
+        assert_eq!(free_subnet(&["10.213.0.0/16".into()]).unwrap().0, "10.65.0.0/24");
+        assert!(free_subnet(&["0.0.0.0/0".into()]).is_err());
+    }
+}

@@ -1,0 +1,126 @@
+//! An environment: its folder, what was chosen for it, and how it is found again.
+
+mod lease;
+
+pub use lease::{free_port, free_subnet, listens_nowhere};
+
+use crate::error::Fault;
+use crate::model::{Branch, EnvironmentId};
+use crate::store::{Store, write_atomically};
+use anyhow::{Context, Result};
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What was chosen when the environment was made, and stays: `environment.json` in its folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    pub id: EnvironmentId,
+    pub branch: Branch,
+    /// Absolute; the same path inside the containers.
+    pub folder: PathBuf,
+    /// Host port of each published service, bound to 127.0.0.1.
+    pub ports: BTreeMap<String, u16>,
+    /// Network of the environment, as `10.x.y.0/24`.
+    pub subnet: String,
+    pub gateway: String,
+    /// Generated per environment; never shown.
+    pub secrets: BTreeMap<String, String>,
+    /// Hard resource limits that the engine grants to compute containers, by name.
+    pub ulimits: BTreeMap<String, i64>,
+    /// Image references by image name, as last built.
+    pub images: BTreeMap<String, String>,
+}
+
+impl Environment {
+    /// `.baibox/<id>`: the folder's name is the compose project's.
+    pub fn state_folder(&self) -> PathBuf {
+        state_folder(&self.folder, &self.id)
+    }
+    pub fn compose_file(&self) -> PathBuf {
+        self.state_folder().join("compose.yaml")
+    }
+    pub fn save(&self, store: &Store) -> Result<()> {
+        let text = serde_json::to_vec_pretty(self)?;
+        let path = self.state_folder().join("environment.json");
+        write_atomically(&path, &text).with_context(|| format!("cannot write `{}`", path.display()))?;
+        let pointer = store.root().join("environments").join(self.id.as_str());
+        write_atomically(&pointer, self.folder.as_os_str().as_encoded_bytes())
+            .with_context(|| format!("cannot write `{}`", pointer.display()))?;
+        Ok(())
+    }
+    pub fn load(folder: &Path, id: &EnvironmentId) -> Result<Self> {
+        let path = state_folder(folder, id).join("environment.json");
+        let bytes = std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        serde_json::from_slice(&bytes).with_context(|| format!("`{}` is not an environment's record", path.display()))
+    }
+    /// Takes the environment out of the list of this user's environments.
+    pub fn forget(&self, store: &Store) -> Result<()> {
+        let pointer = store.root().join("environments").join(self.id.as_str());
+        match std::fs::remove_file(&pointer) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove `{}`", pointer.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn state_folder(folder: &Path, id: &EnvironmentId) -> PathBuf {
+    folder.join(".baibox").join(id.as_str())
+}
+
+/// All environments of this user whose folders are still there, by ID.
+pub fn list(store: &Store) -> Result<Vec<Environment>> {
+    let folder = store.root().join("environments");
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(&folder).with_context(|| format!("cannot list `{}`", folder.display()))? {
+        let entry = entry?;
+        let Some(id) = entry.file_name().to_str().and_then(|name| EnvironmentId::parse(name).ok()) else { continue };
+        let place = PathBuf::from(std::fs::read_to_string(entry.path())?);
+        if state_folder(&place, &id).join("environment.json").is_file() {
+            found.push(Environment::load(&place, &id)?);
+        }
+    }
+    found.sort_by(|left, right| left.id.cmp(&right.id));
+    Ok(found)
+}
+
+/// The one that is named, or else the one of the folder `here` or of a folder above it.
+pub fn find(store: &Store, named: Option<&EnvironmentId>, here: &Path) -> Result<Environment> {
+    let all = list(store)?;
+    let known = || {
+        let names: Vec<String> = all.iter().map(|environment| format!("`{}`", environment.id)).collect();
+        if names.is_empty() {
+            "there is none yet: type `baibox up --branch 21.03`".to_owned()
+        } else {
+            format!("environments: {}", names.join(", "))
+        }
+    };
+    match named {
+        Some(id) => all
+            .iter()
+            .find(|environment| environment.id == *id)
+            .cloned()
+            .ok_or_else(|| Fault::usage(format!("there is no environment `{id}`")).hint(known()).into()),
+        None => all
+            .iter()
+            .filter(|environment| here.starts_with(&environment.folder))
+            .max_by_key(|environment| environment.folder.as_os_str().len())
+            .cloned()
+            .ok_or_else(|| {
+                Fault::usage(format!("`{}` is not in the folder of an environment", here.display()))
+                    .hint("name one with `--env ID`")
+                    .hint(known())
+                    .into()
+            }),
+    }
+}
+
+/// Letters and digits from the operating system's randomness.
+pub fn random_word(length: usize) -> String {
+    const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+    let mut random = rand::rng();
+    (0..length).map(|_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())])).collect()
+}

@@ -1,0 +1,237 @@
+//! What is to be made: a pure function's value that prints. No clock, no files, no network.
+//!
+//! A [`Recipe`] says how one fragment comes from its inputs; the digest of the
+//! recipe is its key, so a plan knows what is there before anything is made.
+
+use crate::model::Digest;
+use crate::oci::Settings;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Raised when the code that makes fragments changes what it makes.
+const RECIPE_VERSION: u32 = 1;
+
+/// A file that is fetched: name, size and digest; where from is the host's business.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Input {
+    /// File name in messages.
+    pub file: String,
+    pub digest: Digest,
+}
+
+/// How one fragment is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "make")]
+pub enum Recipe {
+    /// Links and folders that the packages of a Debian suite stand on.
+    DebianSkeleton,
+    /// One .deb, unpacked.
+    Deb { name: String, version: String, input: Input, exclude: Vec<String>, blank_version: bool },
+    /// dpkg's record of packages that are unpacked, or will stay so.
+    DebianDatabase { debs: Vec<Input>, configured: bool, below: Option<Digest> },
+    /// What the maintainer scripts changed on the fragments below, in order.
+    DebianConfigured { below: Vec<Vec<Digest>>, again: bool },
+    /// One wheel, installed.
+    Wheel { name: String, version: String, input: Input },
+    /// One source distribution, built to a wheel on an image and installed.
+    Sdist { name: String, version: String, input: Input, builders: Vec<Input>, on: Vec<Vec<Digest>> },
+    /// Byte code of another fragment's modules, compiled by the Python of an image.
+    ByteCode { of: Digest, on: Vec<Vec<Digest>> },
+    /// The frame of the virtual environment.
+    VirtualEnvironment { python: String },
+    /// A link to a component's mounted source tree.
+    Link { component: String, metadata: String },
+    /// Files whose content is in the plan.
+    Files { title: String, files: BTreeMap<String, PlannedFile> },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedFile {
+    pub mode: u32,
+    pub content: String,
+}
+
+impl Recipe {
+    pub fn key(&self) -> Digest {
+        Digest::of_value(&(RECIPE_VERSION, self))
+    }
+    /// The name of the fragment for people.
+    pub fn title(&self) -> String {
+        match self {
+            Self::DebianSkeleton => "debian skeleton".into(),
+            Self::Deb { name, version, .. } | Self::Wheel { name, version, .. } | Self::Sdist { name, version, .. } => {
+                format!("{name} {version}")
+            }
+            Self::DebianDatabase { debs, .. } => format!("dpkg database of {} packages", debs.len()),
+            Self::DebianConfigured { .. } => "configured packages".into(),
+            Self::ByteCode { .. } => "byte code".into(),
+            Self::VirtualEnvironment { python } => format!("virtual environment for Python {python}"),
+            Self::Link { component, .. } => format!("link to {component}"),
+            Self::Files { title, .. } => title.clone(),
+        }
+    }
+}
+
+/// Where in an image a fragment goes: stable and shared things below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rank {
+    Packages,
+    Configured,
+    MorePackages,
+    MoreConfigured,
+    Wheels,
+    Links,
+    Files,
+}
+
+impl Rank {
+    fn title(self) -> &'static str {
+        match self {
+            Self::Packages => "Debian packages",
+            Self::Configured => "configured packages",
+            Self::MorePackages => "more Debian packages",
+            Self::MoreConfigured => "more configured packages",
+            Self::Wheels => "Python packages",
+            Self::Links => "links to sources",
+            Self::Files => "files",
+        }
+    }
+}
+
+/// What one image is asked to hold, before layers are cut.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    pub name: String,
+    pub parts: Vec<(Rank, Recipe)>,
+    pub settings: Settings,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerPlan {
+    pub title: String,
+    /// Keys of recipes, in order.
+    pub fragments: Vec<Digest>,
+}
+
+impl LayerPlan {
+    pub fn key(&self) -> Digest {
+        Digest::of_value(&self.fragments)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImagePlan {
+    pub name: String,
+    pub reference: String,
+    pub layers: Vec<LayerPlan>,
+    pub settings: Settings,
+}
+
+/// All images of one environment and every recipe they stand on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    pub recipes: BTreeMap<Digest, Recipe>,
+    pub images: Vec<ImagePlan>,
+}
+
+impl Plan {
+    /// Cuts layers: fragments of one rank that are used by the same images share a
+    /// layer, the most used below.
+    pub fn new(prefix: &str, wanted: Vec<Wanted>) -> Self {
+        let mut plan = Self::default();
+        let mut users: BTreeMap<(Rank, Digest), BTreeSet<usize>> = BTreeMap::new();
+        let mut order: BTreeMap<(Rank, Digest), usize> = BTreeMap::new();
+        for (index, image) in wanted.iter().enumerate() {
+            for (rank, recipe) in &image.parts {
+                let key = recipe.key();
+                let next = order.len();
+                order.entry((*rank, key.clone())).or_insert(next);
+                users.entry((*rank, key.clone())).or_default().insert(index);
+                plan.recipes.entry(key).or_insert_with(|| recipe.clone());
+            }
+        }
+        let mut layers: BTreeMap<(Rank, BTreeSet<usize>), Vec<(usize, Digest)>> = BTreeMap::new();
+        for ((rank, key), set) in users {
+            let position = order[&(rank, key.clone())];
+            layers.entry((rank, set)).or_default().push((position, key));
+        }
+        for (index, image) in wanted.into_iter().enumerate() {
+            let mut mine: Vec<_> = layers.iter().filter(|((_, set), _)| set.contains(&index)).collect();
+            mine.sort_by_key(|((rank, set), _)| (*rank, std::cmp::Reverse(set.len()), set.clone()));
+            let layers: Vec<LayerPlan> = mine
+                .into_iter()
+                .map(|((rank, set), fragments)| {
+                    let mut fragments = fragments.clone();
+                    fragments.sort();
+                    let fragments: Vec<Digest> = fragments.into_iter().map(|(_, key)| key).collect();
+                    LayerPlan { title: format!("{} ({} for {} images)", rank.title(), fragments.len(), set.len()), fragments }
+                })
+                .collect();
+            let keys: Vec<Digest> = layers.iter().map(LayerPlan::key).collect();
+            let tag = Digest::of_value(&(keys, &image.settings));
+            plan.images.push(ImagePlan {
+                reference: format!("{prefix}/{}:{}", image.name, tag.short()),
+                name: image.name,
+                layers,
+                settings: image.settings,
+            });
+        }
+        plan
+    }
+
+    pub fn image(&self, name: &str) -> Option<&ImagePlan> {
+        self.images.iter().find(|image| image.name == name)
+    }
+
+    /// The text of `--dry-run`.
+    pub fn print(&self, made: impl Fn(&Digest) -> bool) -> String {
+        let mut lines = Vec::new();
+        for image in &self.images {
+            lines.push(image.reference.clone());
+            for layer in &image.layers {
+                let missing: Vec<String> =
+                    layer.fragments.iter().filter(|key| !made(key)).map(|key| self.recipes[key].title()).collect();
+                let reason = match missing.as_slice() {
+                    [] => "reuse".to_owned(),
+                    [one] => format!("make: {one} is new"),
+                    [one, rest @ ..] => format!("make: {one} and {} more are new", rest.len()),
+                };
+                lines.push(format!("  {:<44} {reason}", layer.title));
+            }
+        }
+        lines.join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(title: &str) -> Recipe {
+        Recipe::Files { title: title.into(), files: BTreeMap::new() }
+    }
+
+    fn wanted(name: &str, titles: &[&str]) -> Wanted {
+        let parts = titles.iter().map(|title| (Rank::Wheels, files(title))).collect();
+        Wanted { name: name.into(), parts, settings: Settings::default() }
+    }
+
+    #[test]
+    fn fragments_used_by_the_same_images_share_a_layer_and_the_most_shared_is_lowest() {
+        let plan = Plan::new("x", vec![wanted("a", &["own", "all", "two"]), wanted("b", &["all", "two"]), wanted("c", &["all"])]);
+        let titles = |index: usize| -> Vec<String> {
+            plan.images[index].layers.iter().flat_map(|layer| &layer.fragments).map(|key| plan.recipes[key].title()).collect()
+        };
+        assert_eq!(titles(0), ["all", "two", "own"]);
+        assert_eq!(plan.images[0].layers[0], plan.images[2].layers[0]);
+        assert_eq!(plan.images[0].layers[1], plan.images[1].layers[1]);
+    }
+
+    #[test]
+    fn a_tag_changes_with_the_content_and_with_nothing_else() {
+        let tag = |titles: &[&str]| Plan::new("x", vec![wanted("a", titles)]).images[0].reference.clone();
+        assert_eq!(tag(&["one"]), tag(&["one"]));
+        assert_ne!(tag(&["one"]), tag(&["two"]));
+    }
+}
