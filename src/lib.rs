@@ -21,4 +21,5 @@ pub mod plan;
 pub mod python;
 pub mod release;
 pub mod source;
+pub mod stack;
 pub mod store;

@@ -1,0 +1,170 @@
+//! The command line; a doc comment is the help text.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Development environments for Backend.AI: from a release branch to a running stack.
+#[derive(Debug, Parser)]
+#[command(name = "baibox", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// Print data as JSON on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say only what went wrong
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make an environment of a release branch, start it and prove it with hello world
+    Up(Up),
+    /// Print what `up` would make, and stop
+    Plan(Up),
+    /// Make the images of an environment and give the engine those that it lacks
+    Build(One),
+    /// Write compose file and configurations of an environment again
+    Render(One),
+    /// Run hello world in a compute session; exit code 0 only if it ran
+    Verify(One),
+    /// List all environments
+    Ls,
+    /// Show the services of an environment
+    Status(One),
+    /// Print what the services say
+    Logs(Logs),
+    /// Run a command in a service
+    Exec(Exec),
+    /// Open a shell in a service
+    Shell(Shell),
+    /// Stop an environment; its data stays
+    Stop(One),
+    /// Start a stopped environment and wait until it is healthy
+    Start(One),
+    /// Restart services, so that they see changed sources
+    Restart(Services),
+    /// Remove an environment: containers, volumes, networks, images, and its folder
+    Delete(Delete),
+    /// Check this host, and with --fix install and start what is missing
+    Doctor(Doctor),
+    /// Show the cures for faults of upstream that are active in a release
+    Explain(One),
+    /// List the release branches that baibox knows
+    Releases,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell to complete for
+        shell: clap_complete::Shell,
+    },
+}
+
+/// The environment that a command is for.
+#[derive(Debug, Args)]
+pub struct One {
+    /// Environment ID; the one of the current folder if not given
+    #[arg(long, value_name = "ID")]
+    pub env: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Up {
+    /// Release branch, such as 21.03
+    #[arg(long, short)]
+    pub branch: Option<String>,
+    #[command(flatten)]
+    pub one: One,
+    /// Folder of a new environment [default: ./ID]
+    #[arg(long, value_name = "FOLDER")]
+    pub path: Option<PathBuf>,
+    /// Where component sources come from
+    #[arg(long, value_enum, default_value_t = SourceChoice::Auto)]
+    pub source: SourceChoice,
+    /// Base URL that component repositories are cloned from; `file://` works
+    #[arg(long, value_name = "URL")]
+    pub git_base: Option<String>,
+    /// Install and start what the host lacks, without asking
+    #[arg(long)]
+    pub fix: bool,
+    /// Print the plan and stop
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not run hello world at the end
+    #[arg(long)]
+    pub no_verify: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum SourceChoice {
+    /// git, or PyPI's source distributions where git hosts cannot be reached
+    Auto,
+    /// git repositories
+    Git,
+    /// Source distributions from PyPI
+    Pypi,
+}
+
+#[derive(Debug, Args)]
+pub struct Logs {
+    #[command(flatten)]
+    pub one: One,
+    /// Go on printing
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Services, all if none is named
+    pub services: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Exec {
+    #[command(flatten)]
+    pub one: One,
+    /// Service to run in
+    pub service: String,
+    /// Command and its arguments, after `--`
+    #[arg(last = true, required = true)]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Shell {
+    #[command(flatten)]
+    pub one: One,
+    /// Service to open the shell in
+    #[arg(default_value = "workspace")]
+    pub service: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Services {
+    #[command(flatten)]
+    pub one: One,
+    /// Services, all components if none is named
+    pub services: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// Environment ID
+    pub id: String,
+    /// Also remove source trees with uncommitted or unpushed work
+    #[arg(long)]
+    pub force: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    /// List what would be removed, and stop
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Install and start what is missing
+    #[arg(long)]
+    pub fix: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+}

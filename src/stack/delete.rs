@@ -1,0 +1,54 @@
+//! Takes away exactly what belongs to an environment.
+
+use crate::engine::Engine;
+use crate::environment::Environment;
+use anyhow::Result;
+use serde::Serialize;
+use std::collections::BTreeSet;
+
+/// What the engine holds for an environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Leftovers {
+    /// ID and name.
+    pub containers: Vec<(String, String)>,
+    pub networks: Vec<String>,
+    pub volumes: Vec<String>,
+    /// References that no other environment uses.
+    pub images: Vec<String>,
+}
+
+/// Lists it; images that one of `others` uses as well are not in it.
+pub async fn leftovers(engine: &dyn Engine, environment: &Environment, others: &[Environment]) -> Result<Leftovers> {
+    let shared: BTreeSet<&String> =
+        others.iter().filter(|other| other.id != environment.id).flat_map(|other| other.images.values()).collect();
+    let mut images = Vec::new();
+    for reference in environment.images.values().filter(|reference| !shared.contains(reference)) {
+        if engine.image(reference).await?.is_some() {
+            images.push(reference.clone());
+        }
+    }
+    let containers = engine.containers(&environment.id).await?;
+    Ok(Leftovers {
+        containers: containers.into_iter().map(|container| (container.id, container.name)).collect(),
+        networks: engine.networks(&environment.id).await?,
+        volumes: engine.volumes(&environment.id).await?,
+        images,
+    })
+}
+
+/// Removes it: containers first, since they hold the rest.
+pub async fn remove(engine: &dyn Engine, leftovers: &Leftovers) -> Result<()> {
+    for (id, _) in &leftovers.containers {
+        engine.remove_container(id).await?;
+    }
+    for network in &leftovers.networks {
+        engine.remove_network(network).await?;
+    }
+    for volume in &leftovers.volumes {
+        engine.remove_volume(volume).await?;
+    }
+    for image in &leftovers.images {
+        engine.remove_image(image).await?;
+    }
+    Ok(())
+}

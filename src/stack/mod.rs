@@ -1,0 +1,45 @@
+//! The running stack: Compose starts and stops it, the engine tells how it is.
+
+mod delete;
+mod health;
+mod verify;
+
+pub use delete::{Leftovers, leftovers, remove};
+pub use health::{Health, Verdict, judge, wait_healthy};
+pub use verify::{Proof, verify};
+
+use crate::environment::Environment;
+use crate::error::Fault;
+use anyhow::{Context, Result};
+use std::process::Stdio;
+use tokio::process::Command;
+
+/// `docker compose` on the environment's file and project, before its verb.
+pub fn compose(environment: &Environment) -> Command {
+    let mut command = Command::new("docker");
+    command
+        .args(["compose", "--progress", "plain", "--project-name", environment.id.as_str(), "--file"])
+        .arg(environment.compose_file())
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs a verb of Compose to its end; what it said is in the error if it fails.
+pub async fn run_compose(environment: &Environment, arguments: &[&str]) -> Result<String> {
+    let output = compose(environment)
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .with_context(|| Fault::engine("`docker compose` cannot be started").hint("type `baibox doctor --fix`"))?;
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    if output.status.success() {
+        return Ok(said);
+    }
+    let tail: Vec<&str> = said.lines().rev().take(15).collect::<Vec<_>>().into_iter().rev().collect();
+    Err(Fault::new(format!("`docker compose {}` failed: {}", arguments.join(" "), tail.join("\n         ")))
+        .hint(format!("see what the services say: `baibox logs --env {}`", environment.id))
+        .into())
+}

@@ -1,0 +1,58 @@
+//! The proof that an environment works: the manager knows its agent, and hello world ran.
+
+use crate::engine::{Engine, Said};
+use crate::environment::Environment;
+use crate::error::Fault;
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+/// What was seen.
+#[derive(Clone, Debug, Serialize)]
+pub struct Proof {
+    /// What the manager says of its agents.
+    pub agents: String,
+    /// The line that the compute session printed.
+    pub hello: String,
+    pub seconds: f64,
+}
+
+const HELLO: &str = "Hello World!";
+
+/// Asks the manager for its agents and runs hello world through the real client.
+pub async fn verify(engine: &dyn Engine, environment: &Environment) -> Result<Proof> {
+    let begin = std::time::Instant::now();
+    let containers = engine.containers(&environment.id).await?;
+    let workspace = containers
+        .iter()
+        .find(|container| container.service == "workspace" && container.state == "running")
+        .with_context(|| {
+            Fault::unhealthy(format!("the workspace of `{}` is not running", environment.id))
+                .hint(format!("type `baibox start --env {}`", environment.id))
+        })?;
+    let agents = client(engine, &workspace.id, environment, &["admin", "agents"]).await?;
+    if !agents.output.contains("ALIVE") {
+        return Err(Fault::unhealthy(format!("the manager knows no agent that is alive:\n{}", agents.output.trim_end()))
+            .hint(format!("see what it says: `baibox logs --env {} agent`", environment.id))
+            .into());
+    }
+    let code = format!("print('{HELLO}')");
+    let run = client(engine, &workspace.id, environment, &["run", "--rm", "-c", &code, "python"]).await?;
+    // The client echoes what it does; the session's own line stands alone.
+    let Some(hello) = run.output.lines().map(str::trim).find(|line| *line == HELLO) else {
+        return Err(Fault::unhealthy(format!("hello world did not say so:\n{}", run.output.trim_end()))
+            .hint(format!("see what the agent says: `baibox logs --env {} agent manager`", environment.id))
+            .into());
+    };
+    Ok(Proof { agents: agents.output.trim().to_owned(), hello: hello.to_owned(), seconds: begin.elapsed().as_secs_f64() })
+}
+
+async fn client(engine: &dyn Engine, workspace: &str, environment: &Environment, words: &[&str]) -> Result<Said> {
+    let command: Vec<String> = ["backend.ai"].iter().chain(words).map(|word| (*word).to_owned()).collect();
+    let said = engine.exec(workspace, &command).await?;
+    if said.code == 0 {
+        return Ok(said);
+    }
+    Err(Fault::unhealthy(format!("`backend.ai {}` ended with {}:\n{}", words.join(" "), said.code, said.output.trim_end()))
+        .hint(format!("see what the services say: `baibox logs --env {}`", environment.id))
+        .into())
+}
