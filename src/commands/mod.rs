@@ -1,0 +1,116 @@
+//! One file a verb; flags stop here.
+
+mod build;
+mod completions;
+mod delete;
+mod doctor;
+mod exec;
+mod explain;
+mod lifecycle;
+mod logs;
+mod ls;
+mod releases;
+mod status;
+mod up;
+mod verify;
+
+use crate::cli::{Cli, Command, One};
+use crate::engine::{Docker, Engine};
+use crate::environment::{self, Environment};
+use crate::error::{self, Exit, Fault};
+use crate::model::EnvironmentId;
+use crate::store::Store;
+use crate::ui::Ui;
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+use std::io::Write;
+use std::sync::Arc;
+
+/// What every command gets.
+pub struct Context {
+    pub ui: Ui,
+    pub store: Store,
+    pub json: bool,
+}
+
+impl Context {
+    pub async fn engine(&self) -> Result<Arc<dyn Engine>> {
+        Ok(Arc::new(Docker::connect().await?))
+    }
+    /// The environment that the command line means.
+    pub fn environment(&self, one: &One) -> Result<Environment> {
+        let named = one.env.as_deref().map(EnvironmentId::parse).transpose()?;
+        let here = std::env::current_dir().context("the current folder cannot be read")?;
+        environment::find(&self.store, named.as_ref(), &here)
+    }
+    /// Data on standard output: JSON when asked for, else the text.
+    pub fn print(&self, value: &impl Serialize, text: &str) -> Result<()> {
+        let mut out = std::io::stdout().lock();
+        if self.json {
+            writeln!(out, "{}", serde_json::to_string_pretty(value)?)?;
+        } else if !text.is_empty() {
+            writeln!(out, "{}", text.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs a command line to its end; what went wrong is on standard error.
+pub fn run(cli: Cli) -> Exit {
+    let ui = Ui::new(cli.quiet);
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+        .and_then(|runtime| {
+            let outcome = runtime.block_on(async {
+                tokio::select! {
+                    outcome = dispatch(cli, ui.clone()) => outcome,
+                    _ = tokio::signal::ctrl_c() => Err(interrupted()),
+                }
+            });
+            // Blocking work that was cut off must not hold the process.
+            runtime.shutdown_background();
+            outcome
+        });
+    match outcome {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            ui.fail(&error::render(&error));
+            error::exit_of(&error)
+        }
+    }
+}
+
+fn interrupted() -> anyhow::Error {
+    let fault = Fault { exit: Exit::Interrupted, ..Fault::new("stopped by Ctrl-C; what was finished is kept") };
+    fault.hint("type the same command again: it goes on from here").into()
+}
+
+async fn dispatch(cli: Cli, ui: Ui) -> Result<()> {
+    if let Command::Completions { shell } = cli.command {
+        return completions::run(shell);
+    }
+    let root = crate::host::store_root().ok_or_else(|| Fault::usage("there is no place for the store").hint("set `HOME` or `XDG_CACHE_HOME`"))?;
+    let context = Context { ui, store: Store::open(&root)?, json: cli.json };
+    match cli.command {
+        Command::Up(options) => up::run(&context, options).await,
+        Command::Plan(options) => up::run(&context, crate::cli::Up { dry_run: true, ..options }).await,
+        Command::Build(one) => build::run(&context, &one).await,
+        Command::Render(one) => build::render(&context, &one).await,
+        Command::Verify(one) => verify::run(&context, &one).await,
+        Command::Ls => ls::run(&context).await,
+        Command::Status(one) => status::run(&context, &one).await,
+        Command::Logs(options) => logs::run(&context, &options).await,
+        Command::Exec(options) => exec::run(&context, &options).await,
+        Command::Shell(options) => exec::shell(&context, &options).await,
+        Command::Stop(one) => lifecycle::stop(&context, &one).await,
+        Command::Start(one) => lifecycle::start(&context, &one).await,
+        Command::Restart(options) => lifecycle::restart(&context, &options).await,
+        Command::Delete(options) => delete::run(&context, &options).await,
+        Command::Doctor(options) => doctor::run(&context, &options).await,
+        Command::Explain(one) => explain::run(&context, &one).await,
+        Command::Releases => releases::run(&context),
+        Command::Completions { .. } => unreachable!("answered above"),
+    }
+}
