@@ -3,6 +3,7 @@
 
 mod difference;
 mod make;
+mod tasks;
 
 use crate::debian::Mirror;
 use crate::engine::{Engine, HeldImage};

@@ -1,0 +1,321 @@
+//! How each recipe becomes a fragment.
+
+use super::difference::Below;
+use super::tasks::{self, Task};
+use super::Builder;
+use crate::debian;
+use crate::engine::{Output, Step};
+use crate::model::{Digest, SOURCE_DATE_EPOCH};
+use crate::oci::{Image, Layer, Node, Settings, Tree};
+use crate::plan::{Input, Plan, Recipe};
+use crate::python;
+use crate::ui::Stage;
+use anyhow::{Context, Result, bail};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
+
+/// Where Python packages are installed in every image.
+pub const VENV: &str = "opt/venv";
+
+impl Builder {
+    /// Makes what is missing, each part as soon as what it stands on is there.
+    pub(super) async fn make(&self, plan: &Plan, missing: &BTreeSet<Digest>, stage: &Stage) -> Result<()> {
+        tasks::run(
+            plan,
+            missing,
+            |task| {
+                let builder = self.clone();
+                let recipes = plan.recipes.clone();
+                let stage = stage.clone();
+                async move {
+                    tokio::spawn(async move {
+                        builder.run_task(&recipes, &task, &stage).await?;
+                        Ok(task)
+                    })
+                    .await?
+                }
+            },
+            |count| stage.advance(count as u64),
+        )
+        .await
+    }
+
+    async fn run_task(&self, recipes: &BTreeMap<Digest, Recipe>, task: &Task, stage: &Stage) -> Result<()> {
+        match task {
+            Task::Make(key) => {
+                let recipe = &recipes[key];
+                let tree = self.tree(recipes, recipe).await.with_context(|| format!("cannot make `{}`", recipe.title()))?;
+                self.keep(key, tree).await
+            }
+            Task::Configure(key) => {
+                stage.note("configuring Debian packages");
+                let Recipe::DebianConfigured { below, again } = &recipes[key] else { bail!("not a configure step") };
+                let tree = self.configure(below, *again).await.context("cannot configure the Debian packages")?;
+                self.keep(key, tree).await
+            }
+            Task::BuildWheels { on, recipes: keys } => {
+                stage.note("building Python packages that have no wheel");
+                self.build_wheels(recipes, on, keys).await.context("cannot build Python packages from source")
+            }
+            Task::Compile { on, recipes: keys } => {
+                stage.note("compiling byte code");
+                self.compile(recipes, on, keys).await.context("cannot compile byte code")
+            }
+        }
+    }
+
+    /// Writes the fragment and remembers that the recipe gave it.
+    async fn keep(&self, key: &Digest, tree: Tree) -> Result<()> {
+        let (store, key) = (self.store.clone(), key.clone());
+        tokio::task::spawn_blocking(move || {
+            let mut writer = store.writer()?;
+            tree.write_fragment(&mut writer)?;
+            let (digest, _) = writer.commit()?;
+            store.record_action(&key, &digest)?;
+            Ok(())
+        })
+        .await?
+    }
+
+    async fn tree(&self, recipes: &BTreeMap<Digest, Recipe>, recipe: &Recipe) -> Result<Tree> {
+        match recipe {
+            Recipe::DebianSkeleton => Ok(debian::database::skeleton()),
+            Recipe::Deb { name, input, exclude, blank_version, .. } => {
+                let bytes = self.deb(input).await?;
+                let options = debian::Options { exclude: exclude.clone(), blank_version: *blank_version };
+                let name = name.clone();
+                Ok(tokio::task::spawn_blocking(move || debian::unpack(&name, &bytes, &options)).await??.tree)
+            }
+            Recipe::DebianDatabase { debs, configured, below } => {
+                let mut controls = Vec::new();
+                for input in debs {
+                    let bytes = self.deb(input).await?;
+                    let file = input.file.clone();
+                    controls.push(tokio::task::spawn_blocking(move || debian::unpack::control(&file, &bytes)).await??);
+                }
+                let before = match below {
+                    Some(key) => self.status_of(key)?,
+                    None => String::new(),
+                };
+                Ok(debian::database::tree(&before, &controls, *configured)?)
+            }
+            Recipe::Wheel { name, input, .. } => {
+                let bytes = self.python_file(name, input).await?;
+                let file = input.file.clone();
+                Ok(tokio::task::spawn_blocking(move || python::wheel::install(&file, &bytes, &python::Layout::default())).await??)
+            }
+            Recipe::VirtualEnvironment { python } => Ok(python::venv::tree(python)?),
+            Recipe::Link { metadata, .. } => Ok(python::editable::tree(&serde_json::from_str(metadata)?)?),
+            Recipe::Files { files, .. } => {
+                let mut tree = Tree::default();
+                for (path, file) in files {
+                    tree.insert(path, Node::file(file.mode, file.content.clone()))?;
+                }
+                Ok(tree)
+            }
+            Recipe::DebianConfigured { .. } | Recipe::Sdist { .. } | Recipe::ByteCode { .. } => {
+                let _ = recipes;
+                bail!("`{}` is made by a step in a container", recipe.title())
+            }
+        }
+    }
+
+    async fn deb(&self, input: &Input) -> Result<Vec<u8>> {
+        self.fetcher.file(&self.mirror.urls(&input.file), &input.digest).await?;
+        Ok(self.store.read(&input.digest)?)
+    }
+
+    async fn python_file(&self, project: &str, input: &Input) -> Result<Vec<u8>> {
+        if !self.store.has(&input.digest) {
+            let urls = self.index.urls(&self.fetcher, project, &input.file).await?;
+            self.fetcher.file(&urls, &input.digest).await?;
+        }
+        Ok(self.store.read(&input.digest)?)
+    }
+
+    /// Gives the engine an image of these fragments, to run a step on.
+    async fn step_image(&self, layers: &[Vec<Digest>]) -> Result<String> {
+        let mut assembled = Vec::new();
+        for keys in layers {
+            let fragments: Vec<Digest> =
+                keys.iter().map(|key| self.fragment(key).context("a fragment of the step's image is missing")).collect::<Result<_>>()?;
+            let key = Digest::of_value(&("layer", &fragments));
+            let store = self.store.clone();
+            let layer = match self.store.action::<Layer>(&key) {
+                Some(layer) => layer,
+                None => {
+                    let layer = tokio::task::spawn_blocking(move || {
+                        Layer::assemble("step", fragments, |digest| File::open(store.blob_path(digest)))
+                    })
+                    .await??;
+                    self.store.record_action(&key, &layer)?;
+                    layer
+                }
+            };
+            assembled.push(layer);
+        }
+        let tag = Digest::of_value(&assembled.iter().map(|layer| &layer.diff_id).collect::<Vec<_>>());
+        let reference = format!("baibox.local/step:{}", tag.short());
+        let image = Image::new(reference.clone(), &self.architecture, &Settings::default(), assembled);
+        self.load(&[image]).await?;
+        Ok(reference)
+    }
+
+    async fn run_step(&self, step: Step) -> Result<tempfile::NamedTempFile> {
+        let output = tempfile::NamedTempFile::new_in(self.store.root().join("temporary"))?;
+        self.engine.run_step(&step, output.path()).await?;
+        Ok(output)
+    }
+
+    async fn configure(&self, below: &[Vec<Digest>], again: bool) -> Result<Tree> {
+        let image = self.step_image(below).await?;
+        let step = Step {
+            name: "configure".into(),
+            image,
+            command: ["/bin/sh", "-c", &debian::configure::script(again)].map(String::from).to_vec(),
+            environment: vec![format!("SOURCE_DATE_EPOCH={SOURCE_DATE_EPOCH}"), "PATH=/usr/sbin:/usr/bin:/sbin:/bin".into()],
+            output: Output::Everything,
+            ..Step::default()
+        };
+        let export = self.run_step(step).await?;
+        let fragments: Vec<Digest> = below.iter().flatten().filter_map(|key| self.fragment(key)).collect();
+        let store = self.store.clone();
+        tokio::task::spawn_blocking(move || {
+            let mut known = Below::default();
+            for fragment in fragments {
+                known.add(File::open(store.blob_path(&fragment))?)?;
+            }
+            let mut changes = known.changes(std::io::BufReader::new(export.reopen()?))?;
+            debian::configure::seal(&mut changes);
+            Ok(changes)
+        })
+        .await?
+    }
+
+    async fn build_wheels(&self, recipes: &BTreeMap<Digest, Recipe>, on: &[Vec<Digest>], keys: &[Digest]) -> Result<()> {
+        let image = self.step_image(on).await?;
+        let mut input = Tree::default();
+        input.insert("build/build_wheels.py", Node::file(0o644, python::BUILD_WHEELS))?;
+        let mut names = BTreeMap::new();
+        for (number, key) in keys.iter().enumerate() {
+            let Recipe::Sdist { name, input: sdist, builders, .. } = &recipes[key] else { bail!("not a source distribution") };
+            input.insert(&format!("build/sdists/{number}/{}", sdist.file), Node::file(0o644, self.python_file(name, sdist).await?))?;
+            names.insert(number.to_string(), (key, sdist.file.clone()));
+            for builder in builders {
+                let project = builder.file.split('-').next().unwrap_or_default().to_owned();
+                let bytes = self.python_file(&project, builder).await?;
+                for (path, node) in python::wheel::contents(&builder.file, &bytes)?.iter() {
+                    if input.get(&format!("build/builders/{path}")).is_none() {
+                        input.insert(&format!("build/builders/{path}"), node.clone())?;
+                    }
+                }
+            }
+        }
+        let step = Step {
+            name: "build wheels".into(),
+            image,
+            command: ["/usr/bin/python3", "/build/build_wheels.py", "/build/sdists", "/build/wheels"].map(String::from).to_vec(),
+            environment: step_environment(&["PYTHONPATH=/build/builders"]),
+            input: Some(tar_of(&input)?),
+            output: Output::Folder("/build/wheels".into()),
+            ..Step::default()
+        };
+        let wheels = self.run_step(step).await?;
+        for (path, content) in files_of(wheels.reopen()?)? {
+            // wheels/<number>/<file>
+            let parts: Vec<&str> = path.split('/').collect();
+            let ["wheels", number, file] = parts.as_slice() else { continue };
+            let Some((key, _)) = names.remove(*number) else { bail!("two wheels came from one source distribution: `{file}`") };
+            let tree = python::wheel::install(file, &content, &python::Layout::default())?;
+            self.keep(key, tree).await?;
+        }
+        match names.values().next() {
+            None => Ok(()),
+            Some((_, file)) => bail!("no wheel came from `{file}`"),
+        }
+    }
+
+    async fn compile(&self, recipes: &BTreeMap<Digest, Recipe>, on: &[Vec<Digest>], keys: &[Digest]) -> Result<()> {
+        let image = self.step_image(on).await?;
+        let mut input = Tree::default();
+        input.insert("w/compile.py", Node::file(0o644, python::COMPILE))?;
+        for (number, key) in keys.iter().enumerate() {
+            let Recipe::ByteCode { of, .. } = &recipes[key] else { bail!("not byte code") };
+            let fragment = self.fragment(of).context("the modules to compile are missing")?;
+            for (path, content) in files_of(File::open(self.store.blob_path(&fragment))?)? {
+                if path.ends_with(".py") {
+                    input.insert(&format!("w/{number}/{path}"), Node::file(0o644, content))?;
+                }
+            }
+        }
+        let mut command: Vec<String> = ["/usr/bin/python3", "/w/compile.py", "/w", "/out"].map(String::from).to_vec();
+        command.extend((0..keys.len()).map(|number| number.to_string()));
+        let step = Step {
+            name: "compile".into(),
+            image,
+            command,
+            environment: step_environment(&[]),
+            input: Some(tar_of(&input)?),
+            output: Output::Folder("/out".into()),
+            ..Step::default()
+        };
+        drop(input);
+        let compiled = self.run_step(step).await?;
+        let mut trees: Vec<Tree> = keys.iter().map(|_| Tree::default()).collect();
+        for (path, content) in files_of(compiled.reopen()?)? {
+            // out/<number>/var/cache/pycache/…
+            let rest = path.strip_prefix("out/").and_then(|rest| rest.split_once('/'));
+            let Some((number, place)) = rest.and_then(|(number, place)| Some((number.parse::<usize>().ok()?, place))) else {
+                bail!("the compile step left `{path}`");
+            };
+            let Some(tree) = trees.get_mut(number) else { bail!("the compile step left `{path}`") };
+            tree.insert(place, Node::file(0o644, content))?;
+        }
+        for (key, tree) in keys.iter().zip(trees) {
+            self.keep(key, tree).await?;
+        }
+        Ok(())
+    }
+
+    /// dpkg's status file as a configure step left it.
+    fn status_of(&self, key: &Digest) -> Result<String> {
+        let fragment = self.fragment(key).context("the configured packages are missing")?;
+        let files = files_of(File::open(self.store.blob_path(&fragment))?)?;
+        let status = files.into_iter().find(|(path, _)| path == "var/lib/dpkg/status").context("no dpkg status was left")?;
+        Ok(String::from_utf8(status.1)?)
+    }
+}
+
+fn step_environment(more: &[&str]) -> Vec<String> {
+    let epoch = format!("SOURCE_DATE_EPOCH={SOURCE_DATE_EPOCH}");
+    [epoch.as_str(), "PYTHONHASHSEED=0", "PYTHONDONTWRITEBYTECODE=1", "LC_ALL=C.UTF-8", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
+        .iter()
+        .chain(more)
+        .map(|text| (*text).to_owned())
+        .collect()
+}
+
+fn tar_of(tree: &Tree) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    tree.write_fragment(&mut bytes)?;
+    bytes.extend_from_slice(&crate::oci::END_MARKER);
+    Ok(bytes)
+}
+
+/// Regular files of a tar stream, by normal path.
+fn files_of(stream: impl Read) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut archive = tar::Archive::new(std::io::BufReader::new(stream));
+    archive.set_ignore_zeros(true);
+    let mut files = Vec::new();
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        if entry.header().entry_type().is_file() {
+            let path = Tree::normal_path(&String::from_utf8_lossy(&entry.path_bytes()))?;
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content)?;
+            files.push((path, content));
+        }
+    }
+    Ok(files)
+}
