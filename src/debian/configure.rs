@@ -1,0 +1,159 @@
+//! The configure step: what runs in the container, and what of its outcome stays.
+
+use crate::oci::{Node, Tree};
+
+/// Where images look for byte code (`PYTHONPYCACHEPREFIX`), outside of the packages' own folders.
+pub const BYTE_CODE: &str = "var/cache/pycache";
+
+/// Environment that every script of a package runs in.
+const PREAMBLE: &str = r#"set -eu
+umask 022
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 TZ=UTC
+export DEBIAN_FRONTEND=noninteractive DEBCONF_NONINTERACTIVE_SEEN=true DEBCONF_NOWARNINGS=yes
+export PYTHONHASHSEED=0 SOURCE_DATE_EPOCH=@EPOCH@
+unset PYTHONPYCACHEPREFIX PYTHONDONTWRITEBYTECODE || true
+
+# No service is started while packages are configured.
+printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
+chmod 755 /usr/sbin/policy-rc.d
+"#;
+
+/// Fails when a package is left half configured, and names it.
+const ENDING: &str = r#"
+rm -f /usr/sbin/policy-rc.d
+ldconfig
+audit=$(dpkg --audit)
+if [ -n "$audit" ]; then
+    printf 'packages are not whole after configuring:\n%s\n' "$audit" >&2
+    exit 1
+fi
+"#;
+
+/// Configures a set that holds the essentials and was never configured; root, `/bin/sh`, no network.
+pub fn script() -> String {
+    // Scripts of packages call awk before the alternative for it exists; perl,
+    // mawk and dpkg itself must be configured before base-files can be, which
+    // the dependencies alone do not say (debootstrap knows it by heart too).
+    let steps = r#"
+[ -e /usr/bin/awk ] || ln -s mawk /usr/bin/awk
+[ -e /etc/localtime ] || ln -s /usr/share/zoneinfo/UTC /etc/localtime
+dpkg --force-depends --configure base-passwd libc6 dpkg perl-base mawk
+dpkg --force-depends --configure base-files bash
+dpkg --configure -a
+"#;
+    format!("{}{steps}{ENDING}", preamble())
+}
+
+/// Configures packages unpacked on top of a configured base, whose status file was merged.
+pub fn script_on_top() -> String {
+    format!("{}\ndpkg --configure -a\ndpkg --triggers-only -a\n{ENDING}", preamble())
+}
+
+fn preamble() -> String {
+    PREAMBLE.replace("@EPOCH@", &crate::model::SOURCE_DATE_EPOCH.to_string())
+}
+
+/// Leaves in the changes of a configure container only what is the same in
+/// every run, and moves Python's byte code to [`BYTE_CODE`].
+pub fn seal(changes: &mut Tree) {
+    let paths: Vec<String> = changes.iter().map(|(path, _)| path.to_owned()).collect();
+    for path in paths {
+        if passing(&path) {
+            changes.remove(&path);
+            continue;
+        }
+        if !path.starts_with("usr/lib/python3") {
+            continue;
+        }
+        if path.ends_with("/__pycache__") {
+            changes.remove(&path);
+        } else if let Some((folder, name)) = path.split_once("/__pycache__/")
+            && !name.contains('/')
+            && let Some(node @ Node::File { .. }) = changes.remove(&path)
+        {
+            let moved = format!("{BYTE_CODE}/{folder}/{name}");
+            for (end, _) in moved.match_indices('/').filter(|(end, _)| *end >= "var/cache".len()) {
+                if changes.get(&moved[..end]).is_none() {
+                    changes.insert(&moved[..end], Node::directory(0o755)).expect("parts of good paths are good");
+                }
+            }
+            changes.insert(&moved, node).expect("each name is in one folder once");
+        }
+    }
+}
+
+/// Written anew by each run, by the engine or by dpkg for itself.
+fn passing(path: &str) -> bool {
+    const FILES: [&str; 14] = [
+        ".dockerenv",
+        "run/.containerenv",
+        "etc/hosts",
+        "etc/hostname",
+        "etc/resolv.conf",
+        "etc/mtab",
+        "etc/machine-id",
+        "etc/.pwd.lock",
+        "var/lib/dbus/machine-id",
+        "var/cache/ldconfig/aux-cache",
+        "var/lib/dpkg/lock",
+        "var/lib/dpkg/lock-frontend",
+        "var/lib/dpkg/triggers/Lock",
+        "var/lib/systemd/random-seed",
+    ];
+    // Backups of the account files: `/etc/passwd-` and the like.
+    const BACKUPS: [&str; 6] = ["etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-", "etc/subuid-", "etc/subgid-"];
+    let below = |folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+    FILES.contains(&path)
+        || BACKUPS.contains(&path)
+        || ["dev", "proc", "sys", "run", "tmp", "var/tmp", "root", "var/log", "var/lib/dpkg/updates"].into_iter().any(below)
+        || (path.starts_with("var/lib/dpkg/") || path.starts_with("var/cache/debconf/") || path.starts_with("var/lib/ucf/"))
+            && (path.ends_with("-old") || path.ends_with('-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_between_runs_is_dropped_and_byte_code_moved() {
+        let mut tree = Tree::default();
+        for (path, kept) in [
+            ("var/log/alternatives.log", None),
+            ("var/cache/ldconfig/aux-cache", None),
+            ("etc/hosts", None),
+            ("etc/passwd-", None),
+            ("var/lib/dpkg/status-old", None),
+            ("var/cache/debconf/config.dat-old", None),
+            ("var/lib/dpkg/status", Some("var/lib/dpkg/status")),
+            ("etc/passwd", Some("etc/passwd")),
+            (
+                "usr/lib/python3.9/json/__pycache__/a.cpython-39.pyc",
+                Some("var/cache/pycache/usr/lib/python3.9/json/a.cpython-39.pyc"),
+            ),
+            ("usr/share/x/__pycache__/a.pyc", Some("usr/share/x/__pycache__/a.pyc")),
+        ] {
+            let mut one = Tree::default();
+            one.insert(path, Node::file(0o644, "x")).unwrap();
+            seal(&mut one);
+            let files: Vec<_> = one.iter().filter(|(_, node)| matches!(node, Node::File { .. })).map(|(path, _)| path).collect();
+            assert_eq!(files, kept.into_iter().collect::<Vec<_>>(), "{path}");
+            tree.insert(path, Node::file(0o644, "x")).unwrap();
+        }
+        tree.insert("usr/lib/python3.9/json/__pycache__", Node::directory(0o755)).unwrap();
+        seal(&mut tree);
+        assert!(tree.get("usr/lib/python3.9/json/__pycache__").is_none());
+        assert_eq!(tree.get("var/cache/pycache/usr/lib"), Some(&Node::directory(0o755)));
+        tree.check().unwrap();
+    }
+
+    #[test]
+    fn the_script_configures_in_the_order_of_debootstrap() {
+        let script = script();
+        let at = |text: &str| script.find(text).unwrap();
+        assert!(
+            at("libc6 dpkg") < at("base-files bash")
+                && at("base-files bash") < at("--configure -a")
+                && at("-a\n") < at("--audit")
+        );
+    }
+}
