@@ -34,11 +34,12 @@ pub fn script() -> String {
     // Scripts of packages call awk before the alternative for it exists; perl,
     // mawk and dpkg itself must be configured before base-files can be, which
     // the dependencies alone do not say (debootstrap knows it by heart too).
+    // bash adds itself to `/etc/shells`, which on bullseye debianutils makes.
     let steps = r#"
 [ -e /usr/bin/awk ] || ln -s mawk /usr/bin/awk
 [ -e /etc/localtime ] || ln -s /usr/share/zoneinfo/UTC /etc/localtime
 dpkg --force-depends --configure base-passwd libc6 dpkg perl-base mawk
-dpkg --force-depends --configure base-files bash
+dpkg --force-depends --configure base-files debianutils bash
 dpkg --configure -a
 "#;
     format!("{}{steps}{ENDING}", preamble())
@@ -151,8 +152,8 @@ mod tests {
         let script = script();
         let at = |text: &str| script.find(text).unwrap();
         assert!(
-            at("libc6 dpkg") < at("base-files bash")
-                && at("base-files bash") < at("--configure -a")
+            at("libc6 dpkg") < at("base-files debianutils")
+                && at("base-files debianutils") < at("--configure -a")
                 && at("-a\n") < at("--audit")
         );
     }
