@@ -142,7 +142,7 @@ async fn the_halfstack_runs_from_static_sets() {
     for (name, packages, wanted, programs) in [
         ("redis", &bookworm, &["redis-server", "redis-tools"][..], &["redis-server", "--version"][..]),
         ("etcd", &bookworm, &["etcd-server", "etcd-client"], &["etcd", "--version"]),
-        ("postgres", &bullseye, &["postgresql-13"], &["/usr/lib/postgresql/13/bin/postgres", "-V"]),
+        ("postgres", &bullseye, &["postgresql-13", "dash"], &["/usr/lib/postgresql/13/bin/postgres", "-V"]),
     ] {
         let set = resolve(packages, &request(false, wanted, &cut)).unwrap();
         eprintln!("{name}: {}", set.iter().map(|package| package.name.as_str()).collect::<Vec<_>>().join(" "));
