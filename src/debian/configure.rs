@@ -10,8 +10,8 @@ const PREAMBLE: &str = r#"set -eu
 umask 022
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 TZ=UTC
 export DEBIAN_FRONTEND=noninteractive DEBCONF_NONINTERACTIVE_SEEN=true DEBCONF_NOWARNINGS=yes
-export PYTHONHASHSEED=0 SOURCE_DATE_EPOCH=@EPOCH@
-unset PYTHONPYCACHEPREFIX PYTHONDONTWRITEBYTECODE || true
+export PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1 SOURCE_DATE_EPOCH=@EPOCH@
+unset PYTHONPYCACHEPREFIX || true
 
 # No service is started while packages are configured.
 printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
@@ -19,9 +19,21 @@ chmod 755 /usr/sbin/policy-rc.d
 "#;
 
 /// Fails when a package is left half configured, and names it.
+///
+/// Byte code that packages compiled is compiled again: their scripts call
+/// Python with `-E`, which ignores `PYTHONHASHSEED`, so theirs differs from run
+/// to run. Unchecked: sources in an image do not change beside their byte code.
 const ENDING: &str = r#"
 rm -f /usr/sbin/policy-rc.d
 ldconfig
+if command -v python3 > /dev/null; then
+    list=$(mktemp)
+    find /usr/lib/python3* -path '*/__pycache__/*.pyc' | sort |
+        sed -n 's|/__pycache__/\([^/]*\)\.cpython-[0-9]*\.pyc$|/\1.py|p' > "$list"
+    find /usr/lib/python3* -path '*/__pycache__/*.pyc' -delete
+    [ ! -s "$list" ] || python3 -m compileall -q --invalidation-mode unchecked-hash -i "$list"
+    rm -f "$list"
+fi
 audit=$(dpkg --audit)
 if [ -n "$audit" ]; then
     printf 'packages are not whole after configuring:\n%s\n' "$audit" >&2
@@ -34,11 +46,12 @@ pub fn script() -> String {
     // Scripts of packages call awk before the alternative for it exists; perl,
     // mawk and dpkg itself must be configured before base-files can be, which
     // the dependencies alone do not say (debootstrap knows it by heart too).
+    // bash adds itself to `/etc/shells`, which on bullseye debianutils makes.
     let steps = r#"
 [ -e /usr/bin/awk ] || ln -s mawk /usr/bin/awk
 [ -e /etc/localtime ] || ln -s /usr/share/zoneinfo/UTC /etc/localtime
 dpkg --force-depends --configure base-passwd libc6 dpkg perl-base mawk
-dpkg --force-depends --configure base-files bash
+dpkg --force-depends --configure base-files debianutils bash
 dpkg --configure -a
 "#;
     format!("{}{steps}{ENDING}", preamble())
@@ -151,8 +164,8 @@ mod tests {
         let script = script();
         let at = |text: &str| script.find(text).unwrap();
         assert!(
-            at("libc6 dpkg") < at("base-files bash")
-                && at("base-files bash") < at("--configure -a")
+            at("libc6 dpkg") < at("base-files debianutils")
+                && at("base-files debianutils") < at("--configure -a")
                 && at("-a\n") < at("--audit")
         );
     }

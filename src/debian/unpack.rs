@@ -85,6 +85,7 @@ pub fn unpack(file: &str, deb: &[u8], options: &Options) -> Result<Unpacked, Deb
         }
     }
     leave_out(&mut nodes, &options.exclude);
+    links_to_files(&mut nodes);
     if let Some((path, suffix)) = &options.blank {
         let missing = || DebianError::NoSuffix { file: file.to_owned(), entry: path.clone(), suffix: suffix.clone() };
         let Some(Node::File { content, .. }) = nodes.get_mut(path) else { return Err(missing()) };
@@ -260,6 +261,23 @@ fn leave_out(nodes: &mut BTreeMap<String, Node>, exclude: &[String]) {
         nodes.insert(path, node);
     }
     nodes.retain(|path, _| kept.contains(path));
+}
+
+/// Hard links become files of their own that share the content in memory.
+///
+/// A fragment writes hard links with the mode 0644, and engines set the mode of
+/// a link's header on the file that it names: `perl`, linked to `perl5.32.1`,
+/// would no longer be executable. May go when fragments repeat the target's
+/// mode and owner in the header of a link.
+fn links_to_files(nodes: &mut BTreeMap<String, Node>) {
+    let copies: Vec<_> = nodes
+        .iter()
+        .filter_map(|(path, node)| match node {
+            Node::Hardlink { target } => Some((path.clone(), nodes.get(target)?.clone())),
+            _ => None,
+        })
+        .collect();
+    nodes.extend(copies);
 }
 
 /// NULs instead of `suffix…)` in each C string `<digits.digits><suffix>…)`; `None` if there is none.
