@@ -8,18 +8,22 @@
 
 #![warn(clippy::disallowed_methods, clippy::disallowed_types)]
 
-pub mod debian;
-pub mod engine;
-pub mod environment;
 pub mod error;
-pub mod fetch;
-pub mod host;
-pub mod lock;
 pub mod model;
 pub mod oci;
-pub mod plan;
-pub mod python;
 pub mod release;
-pub mod source;
-pub mod stack;
+pub mod host;
+pub mod ui;
 pub mod store;
+pub mod fetch;
+pub mod debian;
+pub mod python;
+pub mod plan;
+pub mod source;
+pub mod engine;
+pub mod build;
+pub mod environment;
+
+pub mod stack;
+
+pub mod cli;

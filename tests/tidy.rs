@@ -64,7 +64,8 @@ fn only_docker_rs_names_bollard() {
 #[test]
 fn no_file_names_the_host_of_a_package_registry() {
     // Spelled in parts, or this file would be the first to do it.
-    let hosts = [["pypi", "org"], ["debian", "org"], ["pythonhosted", "org"], ["npmjs", "org"], ["npmjs", "com"], ["crates", "io"]];
+    let hosts =
+        [["pypi", "org"], ["debian", "org"], ["pythonhosted", "org"], ["npmjs", "org"], ["npmjs", "com"], ["crates", "io"]];
     let hosts: Vec<String> = hosts
         .iter()
         .flat_map(|[name, end]| ["//", "deb.", "files.", "registry.", "security."].map(|before| format!("{before}{name}.{end}")))

@@ -128,12 +128,9 @@ impl Below {
                 let node = match (&what, &bytes) {
                     (Seen::Directory(..), _) => Node::Directory { mode, uid, gid },
                     (Seen::Symlink(target), _) => Node::Symlink { target: target.clone() },
-                    (Seen::File(mode, uid, gid, _), Some(content)) => Node::File {
-                        mode: *mode,
-                        uid: u32::try_from(*uid)?,
-                        gid: u32::try_from(*gid)?,
-                        content: content.clone(),
-                    },
+                    (Seen::File(mode, uid, gid, _), Some(content)) => {
+                        Node::File { mode: *mode, uid: u32::try_from(*uid)?, gid: u32::try_from(*gid)?, content: content.clone() }
+                    }
                     (Seen::File(..), None) => bail!("`{path}` became a hard link to a file that did not change"),
                 };
                 tree.insert(&path, node)?;

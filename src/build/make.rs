@@ -1,12 +1,12 @@
 //! How each recipe becomes a fragment.
 
+use super::Builder;
 use super::difference::Below;
 use super::tasks::{self, Task};
-use super::Builder;
 use crate::debian;
 use crate::engine::{Output, Step};
 use crate::model::{Digest, SOURCE_DATE_EPOCH};
-use crate::oci::{Image, Layer, Node, Settings, Tree};
+use crate::oci::{Image, Node, Settings, Tree};
 use crate::plan::{Input, Plan, Recipe};
 use crate::python;
 use crate::ui::Stage;
@@ -14,9 +14,6 @@ use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
-
-/// Where Python packages are installed in every image.
-pub const VENV: &str = "opt/venv";
 
 impl Builder {
     /// Makes what is missing, each part as soon as what it stands on is there.
@@ -69,10 +66,15 @@ impl Builder {
     async fn keep(&self, key: &Digest, tree: Tree) -> Result<()> {
         let (store, key) = (self.store.clone(), key.clone());
         tokio::task::spawn_blocking(move || {
+            tree.check()?;
+            let (folders, content) = tree.split_folders();
+            let mut bytes = Vec::new();
+            folders.write_fragment(&mut bytes)?;
+            let folders = store.put(&bytes)?;
             let mut writer = store.writer()?;
-            tree.write_fragment(&mut writer)?;
-            let (digest, _) = writer.commit()?;
-            store.record_action(&key, &digest)?;
+            content.write_fragment(&mut writer)?;
+            let (content, _) = writer.commit()?;
+            store.record_action(&key, &super::Fragment { folders, content })?;
             Ok(())
         })
         .await?
@@ -81,32 +83,37 @@ impl Builder {
     async fn tree(&self, recipes: &BTreeMap<Digest, Recipe>, recipe: &Recipe) -> Result<Tree> {
         match recipe {
             Recipe::DebianSkeleton => Ok(debian::database::skeleton()),
-            Recipe::Deb { name, input, exclude, blank_version, .. } => {
-                let bytes = self.deb(input).await?;
-                let options = debian::Options { exclude: exclude.clone(), blank_version: *blank_version };
-                let name = name.clone();
-                Ok(tokio::task::spawn_blocking(move || debian::unpack(&name, &bytes, &options)).await??.tree)
+            Recipe::DebianBase => Ok(debian::database::base()),
+            Recipe::Deb { deb, options } => {
+                let bytes = self.deb(deb).await?;
+                let (file, options) = (deb.file.clone(), options.clone());
+                Ok(tokio::task::spawn_blocking(move || debian::unpack(&file, &bytes, &options)).await??.tree)
             }
-            Recipe::DebianDatabase { debs, configured, below } => {
+            Recipe::DebianDatabase { debs, below } => {
                 let mut controls = Vec::new();
-                for input in debs {
-                    let bytes = self.deb(input).await?;
-                    let file = input.file.clone();
-                    controls.push(tokio::task::spawn_blocking(move || debian::unpack::control(&file, &bytes)).await??);
+                for deb in debs {
+                    let (bytes, file) = (self.deb(deb).await?, deb.file.clone());
+                    let unpacked =
+                        tokio::task::spawn_blocking(move || debian::unpack(&file, &bytes, &debian::Options::default()));
+                    controls.push(unpacked.await??.control);
                 }
                 let before = match below {
                     Some(key) => self.status_of(key)?,
                     None => String::new(),
                 };
-                Ok(debian::database::tree(&before, &controls, *configured)?)
+                let mut tree = debian::database::triggers(&controls);
+                tree.insert("var/lib/dpkg/status", Node::file(0o644, debian::database::merge(&before, &controls)))?;
+                Ok(tree)
             }
-            Recipe::Wheel { name, input, .. } => {
+            Recipe::Wheel { name, input, python, .. } => {
                 let bytes = self.python_file(name, input).await?;
-                let file = input.file.clone();
-                Ok(tokio::task::spawn_blocking(move || python::wheel::install(&file, &bytes, &python::Layout::default())).await??)
+                let (file, layout) = (input.file.clone(), python::Layout::new(python));
+                Ok(tokio::task::spawn_blocking(move || python::wheel::install(&file, &bytes, &layout)).await??)
             }
-            Recipe::VirtualEnvironment { python } => Ok(python::venv::tree(python)?),
-            Recipe::Link { metadata, .. } => Ok(python::editable::tree(&serde_json::from_str(metadata)?)?),
+            Recipe::VirtualEnvironment { python } => Ok(python::venv::tree(&python::Layout::new(python))?),
+            Recipe::Link { component, metadata, python } => {
+                Ok(python::editable::tree(component, metadata, &python::Layout::new(python))?)
+            }
             Recipe::Files { files, .. } => {
                 let mut tree = Tree::default();
                 for (path, file) in files {
@@ -121,9 +128,9 @@ impl Builder {
         }
     }
 
-    async fn deb(&self, input: &Input) -> Result<Vec<u8>> {
-        self.fetcher.file(&self.mirror.urls(&input.file), &input.digest).await?;
-        Ok(self.store.read(&input.digest)?)
+    async fn deb(&self, deb: &debian::LockedDeb) -> Result<Vec<u8>> {
+        debian::download(&self.fetcher, &self.mirror, deb).await?;
+        Ok(self.store.read(&deb.sha256)?)
     }
 
     async fn python_file(&self, project: &str, input: &Input) -> Result<Vec<u8>> {
@@ -138,22 +145,7 @@ impl Builder {
     async fn step_image(&self, layers: &[Vec<Digest>]) -> Result<String> {
         let mut assembled = Vec::new();
         for keys in layers {
-            let fragments: Vec<Digest> =
-                keys.iter().map(|key| self.fragment(key).context("a fragment of the step's image is missing")).collect::<Result<_>>()?;
-            let key = Digest::of_value(&("layer", &fragments));
-            let store = self.store.clone();
-            let layer = match self.store.action::<Layer>(&key) {
-                Some(layer) => layer,
-                None => {
-                    let layer = tokio::task::spawn_blocking(move || {
-                        Layer::assemble("step", fragments, |digest| File::open(store.blob_path(digest)))
-                    })
-                    .await??;
-                    self.store.record_action(&key, &layer)?;
-                    layer
-                }
-            };
-            assembled.push(layer);
+            assembled.push(self.layer("step", keys).await?);
         }
         let tag = Digest::of_value(&assembled.iter().map(|layer| &layer.diff_id).collect::<Vec<_>>());
         let reference = format!("baibox.local/step:{}", tag.short());
@@ -173,13 +165,18 @@ impl Builder {
         let step = Step {
             name: "configure".into(),
             image,
-            command: ["/bin/sh", "-c", &debian::configure::script(again)].map(String::from).to_vec(),
+            command: ["/bin/sh", "-c", &if again { debian::configure::script_on_top() } else { debian::configure::script() }]
+                .map(String::from)
+                .to_vec(),
             environment: vec![format!("SOURCE_DATE_EPOCH={SOURCE_DATE_EPOCH}"), "PATH=/usr/sbin:/usr/bin:/sbin:/bin".into()],
             output: Output::Everything,
             ..Step::default()
         };
         let export = self.run_step(step).await?;
-        let fragments: Vec<Digest> = below.iter().flatten().filter_map(|key| self.fragment(key)).collect();
+        let mut fragments = Vec::new();
+        for keys in below {
+            fragments.extend(self.layer("step", keys).await?.fragments);
+        }
         let store = self.store.clone();
         tokio::task::spawn_blocking(move || {
             let mut known = Below::default();
@@ -199,9 +196,14 @@ impl Builder {
         input.insert("build/build_wheels.py", Node::file(0o644, python::BUILD_WHEELS))?;
         let mut names = BTreeMap::new();
         for (number, key) in keys.iter().enumerate() {
-            let Recipe::Sdist { name, input: sdist, builders, .. } = &recipes[key] else { bail!("not a source distribution") };
-            input.insert(&format!("build/sdists/{number}/{}", sdist.file), Node::file(0o644, self.python_file(name, sdist).await?))?;
-            names.insert(number.to_string(), (key, sdist.file.clone()));
+            let Recipe::Sdist { name, input: sdist, builders, python, .. } = &recipes[key] else {
+                bail!("not a source distribution")
+            };
+            input.insert(
+                &format!("build/sdists/{number}/{}", sdist.file),
+                Node::file(0o644, self.python_file(name, sdist).await?),
+            )?;
+            names.insert(number.to_string(), (key, sdist.file.clone(), python.clone()));
             for builder in builders {
                 let project = builder.file.split('-').next().unwrap_or_default().to_owned();
                 let bytes = self.python_file(&project, builder).await?;
@@ -226,13 +228,15 @@ impl Builder {
             // wheels/<number>/<file>
             let parts: Vec<&str> = path.split('/').collect();
             let ["wheels", number, file] = parts.as_slice() else { continue };
-            let Some((key, _)) = names.remove(*number) else { bail!("two wheels came from one source distribution: `{file}`") };
-            let tree = python::wheel::install(file, &content, &python::Layout::default())?;
+            let Some((key, _, python)) = names.remove(*number) else {
+                bail!("two wheels came from one source distribution: `{file}`")
+            };
+            let tree = python::wheel::install(file, &content, &python::Layout::new(&python))?;
             self.keep(key, tree).await?;
         }
         match names.values().next() {
             None => Ok(()),
-            Some((_, file)) => bail!("no wheel came from `{file}`"),
+            Some((_, file, _)) => bail!("no wheel came from `{file}`"),
         }
     }
 
@@ -243,7 +247,7 @@ impl Builder {
         for (number, key) in keys.iter().enumerate() {
             let Recipe::ByteCode { of, .. } = &recipes[key] else { bail!("not byte code") };
             let fragment = self.fragment(of).context("the modules to compile are missing")?;
-            for (path, content) in files_of(File::open(self.store.blob_path(&fragment))?)? {
+            for (path, content) in files_of(File::open(self.store.blob_path(&fragment.content))?)? {
                 if path.ends_with(".py") {
                     input.insert(&format!("w/{number}/{path}"), Node::file(0o644, content))?;
                 }
@@ -281,7 +285,7 @@ impl Builder {
     /// dpkg's status file as a configure step left it.
     fn status_of(&self, key: &Digest) -> Result<String> {
         let fragment = self.fragment(key).context("the configured packages are missing")?;
-        let files = files_of(File::open(self.store.blob_path(&fragment))?)?;
+        let files = files_of(File::open(self.store.blob_path(&fragment.content))?)?;
         let status = files.into_iter().find(|(path, _)| path == "var/lib/dpkg/status").context("no dpkg status was left")?;
         Ok(String::from_utf8(status.1)?)
     }

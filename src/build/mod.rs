@@ -9,11 +9,12 @@ use crate::debian::Mirror;
 use crate::engine::{Engine, HeldImage};
 use crate::fetch::Fetcher;
 use crate::model::Digest;
-use crate::oci::{Image, Layer, write_archive};
+use crate::oci::{Image, Layer, Node, Tree, write_archive};
 use crate::plan::{ImagePlan, Plan, Recipe};
 use crate::store::Store;
 use crate::ui::Ui;
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::sync::Arc;
@@ -30,6 +31,13 @@ pub struct Builder {
     pub ui: Ui,
 }
 
+/// What a recipe gave: its folders, and everything else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fragment {
+    pub folders: Digest,
+    pub content: Digest,
+}
+
 /// What a build did.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
@@ -41,8 +49,10 @@ pub struct Outcome {
 
 impl Builder {
     /// The fragment of a recipe, if it was made before and is still there.
-    pub fn fragment(&self, key: &Digest) -> Option<Digest> {
-        self.store.action::<Digest>(key).filter(|fragment| self.store.has(fragment))
+    pub fn fragment(&self, key: &Digest) -> Option<Fragment> {
+        self.store
+            .action::<Fragment>(key)
+            .filter(|fragment| self.store.has(&fragment.folders) && self.store.has(&fragment.content))
     }
 
     /// Makes everything of the plan that is missing and gives the engine what it lacks.
@@ -63,32 +73,41 @@ impl Builder {
         Ok(outcome)
     }
 
-    /// Hashes the layers of an image that were not hashed before.
     async fn assemble(&self, plan: &ImagePlan) -> Result<Image> {
         let mut layers = Vec::new();
         for layer in &plan.layers {
-            let fragments: Vec<Digest> = layer
-                .fragments
-                .iter()
-                .map(|key| self.fragment(key).with_context(|| format!("a fragment of `{}` is missing", plan.name)))
-                .collect::<Result<_>>()?;
-            let key = Digest::of_value(&("layer", &fragments));
-            let assembled = match self.store.action::<Layer>(&key) {
-                Some(known) => Layer { title: layer.title.clone(), ..known },
-                None => {
-                    let (store, title) = (self.store.clone(), layer.title.clone());
-                    let made = tokio::task::spawn_blocking(move || {
-                        Layer::assemble(&title, fragments, |digest| File::open(store.blob_path(digest)))
-                    })
-                    .await?
-                    .with_context(|| format!("cannot assemble the layer `{}`", layer.title))?;
-                    self.store.record_action(&key, &made)?;
-                    made
-                }
-            };
-            layers.push(assembled);
+            layers.push(self.layer(&layer.title, &layer.fragments).await?);
         }
         Ok(Image::new(plan.reference.clone(), &self.architecture, &plan.settings, layers))
+    }
+
+    /// Puts a layer together from fragments, and hashes it if it was not hashed before.
+    async fn layer(&self, title: &str, keys: &[Digest]) -> Result<Layer> {
+        let fragments: Vec<Fragment> = keys
+            .iter()
+            .map(|key| self.fragment(key).with_context(|| format!("a fragment of the layer `{title}` is missing")))
+            .collect::<Result<_>>()?;
+        let key = Digest::of_value(&("layer", &fragments));
+        if let Some(known) =
+            self.store.action::<Layer>(&key).filter(|layer| layer.fragments.iter().all(|part| self.store.has(part)))
+        {
+            return Ok(Layer { title: title.to_owned(), ..known });
+        }
+        let (store, name) = (self.store.clone(), title.to_owned());
+        let layer = tokio::task::spawn_blocking(move || -> Result<Layer> {
+            let mut folders = Tree::default();
+            for fragment in &fragments {
+                folders_of(&mut folders, &store.read(&fragment.folders)?)?;
+            }
+            let mut bytes = Vec::new();
+            folders.write_fragment(&mut bytes)?;
+            let parts = [store.put(&bytes)?].into_iter().chain(fragments.into_iter().map(|fragment| fragment.content)).collect();
+            Ok(Layer::assemble(&name, parts, |digest| File::open(store.blob_path(digest)))?)
+        })
+        .await?
+        .with_context(|| format!("cannot assemble the layer `{title}`"))?;
+        self.store.record_action(&key, &layer)?;
+        Ok(layer)
     }
 
     /// Loads the images that the engine lacks, without the layers that it has.
@@ -147,6 +166,22 @@ impl Builder {
             }))
             .await
     }
+}
+
+/// Adds the folders of a fragment; where two say different things, the lower one is right.
+fn folders_of(folders: &mut Tree, fragment: &[u8]) -> Result<()> {
+    let mut archive = tar::Archive::new(fragment);
+    for entry in archive.entries()? {
+        let entry = entry?;
+        let path = String::from_utf8(entry.path_bytes().into_owned())?;
+        let path = Tree::normal_path(&path)?;
+        if folders.get(&path).is_none() {
+            let header = entry.header();
+            let (uid, gid) = (u32::try_from(header.uid()?)?, u32::try_from(header.gid()?)?);
+            folders.insert(&path, Node::Directory { mode: header.mode()?, uid, gid })?;
+        }
+    }
+    Ok(())
 }
 
 fn is_same(held: &HeldImage, image: &Image) -> bool {

@@ -54,7 +54,12 @@ pub fn cut(plan: &Plan, missing: &BTreeSet<Digest>) -> Vec<Task> {
 }
 
 /// Runs every task as soon as what it stands on is there; the first failure ends all.
-pub async fn run<F>(plan: &Plan, missing: &BTreeSet<Digest>, start: impl Fn(Task) -> F, mut ended: impl FnMut(usize)) -> Result<()>
+pub async fn run<F>(
+    plan: &Plan,
+    missing: &BTreeSet<Digest>,
+    start: impl Fn(Task) -> F,
+    mut ended: impl FnMut(usize),
+) -> Result<()>
 where
     F: Future<Output = Result<Task>>,
 {

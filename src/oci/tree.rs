@@ -102,6 +102,13 @@ impl Tree {
         self.nodes.is_empty()
     }
 
+    /// Folders apart from the rest: engines refuse a layer that names a folder twice,
+    /// so a layer has all its folders once, before everything else.
+    pub fn split_folders(self) -> (Self, Self) {
+        let (folders, rest) = self.nodes.into_iter().partition(|(_, node)| matches!(node, Node::Directory { .. }));
+        (Self { nodes: folders }, Self { nodes: rest })
+    }
+
     /// No node lies below a file or link, and hard links name files of this tree.
     pub fn check(&self) -> Result<(), TreeError> {
         for (path, node) in &self.nodes {

@@ -3,8 +3,10 @@
 //! A [`Recipe`] says how one fragment comes from its inputs; the digest of the
 //! recipe is its key, so a plan knows what is there before anything is made.
 
+use crate::debian::{LockedDeb, Options};
 use crate::model::Digest;
 use crate::oci::Settings;
+use crate::python::editable::Metadata;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,22 +27,24 @@ pub struct Input {
 pub enum Recipe {
     /// Links and folders that the packages of a Debian suite stand on.
     DebianSkeleton,
+    /// Accounts and name services for images of packages that are never configured.
+    DebianBase,
     /// One .deb, unpacked.
-    Deb { name: String, version: String, input: Input, exclude: Vec<String>, blank_version: bool },
-    /// dpkg's record of packages that are unpacked, or will stay so.
-    DebianDatabase { debs: Vec<Input>, configured: bool, below: Option<Digest> },
+    Deb { deb: LockedDeb, options: Options },
+    /// dpkg's record of unpacked packages, on top of what a configure step left.
+    DebianDatabase { debs: Vec<LockedDeb>, below: Option<Digest> },
     /// What the maintainer scripts changed on the fragments below, in order.
     DebianConfigured { below: Vec<Vec<Digest>>, again: bool },
     /// One wheel, installed.
-    Wheel { name: String, version: String, input: Input },
+    Wheel { name: String, version: String, input: Input, python: String },
     /// One source distribution, built to a wheel on an image and installed.
-    Sdist { name: String, version: String, input: Input, builders: Vec<Input>, on: Vec<Vec<Digest>> },
+    Sdist { name: String, version: String, input: Input, python: String, builders: Vec<Input>, on: Vec<Vec<Digest>> },
     /// Byte code of another fragment's modules, compiled by the Python of an image.
     ByteCode { of: Digest, on: Vec<Vec<Digest>> },
     /// The frame of the virtual environment.
     VirtualEnvironment { python: String },
     /// A link to a component's mounted source tree.
-    Link { component: String, metadata: String },
+    Link { component: String, metadata: Metadata, python: String },
     /// Files whose content is in the plan.
     Files { title: String, files: BTreeMap<String, PlannedFile> },
 }
@@ -59,9 +63,9 @@ impl Recipe {
     pub fn title(&self) -> String {
         match self {
             Self::DebianSkeleton => "debian skeleton".into(),
-            Self::Deb { name, version, .. } | Self::Wheel { name, version, .. } | Self::Sdist { name, version, .. } => {
-                format!("{name} {version}")
-            }
+            Self::DebianBase => "accounts".into(),
+            Self::Deb { deb, .. } => format!("{} {}", deb.name, deb.version),
+            Self::Wheel { name, version, .. } | Self::Sdist { name, version, .. } => format!("{name} {version}"),
             Self::DebianDatabase { debs, .. } => format!("dpkg database of {} packages", debs.len()),
             Self::DebianConfigured { .. } => "configured packages".into(),
             Self::ByteCode { .. } => "byte code".into(),
