@@ -53,8 +53,10 @@ impl World {
         unpacked
     }
     fn import(&mut self, trees: &[&Tree], image: &str) {
-        let mut child =
-            Command::new("docker").args(["import", "-", image]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        self.send(trees, &["import", "-", image]);
+    }
+    fn send(&mut self, trees: &[&Tree], arguments: &[&str]) {
+        let mut child = Command::new("docker").args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut input = std::io::BufWriter::new(child.stdin.take().unwrap());
         // The engine refuses a tar stream that names a path twice, folders too.
         let mut seen = std::collections::BTreeSet::new();
@@ -70,7 +72,14 @@ impl World {
         input.write_all(&END_MARKER).unwrap();
         drop(input);
         assert!(child.wait().unwrap().success());
-        self.lap("import");
+        self.lap(arguments[0]);
+    }
+    fn docker(&mut self, arguments: &[&str]) -> String {
+        let out = Command::new("docker").args(arguments).output().unwrap();
+        let errors = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success(), "{arguments:?}: {} {errors}", String::from_utf8_lossy(&out.stdout));
+        self.lap(&format!("docker {}", arguments[0]));
+        String::from_utf8_lossy(&out.stdout).into_owned()
     }
     fn run(&mut self, image: &str, arguments: &[&str]) -> String {
         let out = Command::new("docker")
@@ -117,6 +126,29 @@ async fn a_bullseye_system_configures_and_runs_python() {
     let text = world.run(image, &["/bin/sh", "-c", &format!("{}\n{python}", configure::script())]);
     eprintln!("{text}");
     assert!(text.contains("OpenSSL 1.1.1"), "{text}");
+
+    // More packages on top of the configured base.
+    let (first, second) = ("baibox-debian-test-base", "baibox-debian-test-top");
+    let configured = "baibox-debian-test:configured";
+    world.docker(&["run", "--name", first, "--pull=never", "--network=none", image, "/bin/sh", "-c", &configure::script()]);
+    world.docker(&["commit", first, configured]);
+    world.docker(&["rm", first]);
+    let status = world.docker(&["run", "--rm", "--pull=never", "--network=none", configured, "cat", "/var/lib/dpkg/status"]);
+    let more = Request { on_top_of: set, ..request(false, &["git", "gcc", "python3-yaml"], &[]) };
+    let top = resolve(&packages, &more).unwrap();
+    let top = world.unpacked(&top, &lean(Database::Unpacked)).await;
+    let mut records = Tree::default();
+    let merged = database::merge(&status, top.iter().map(|one| &one.control));
+    records.insert("var/lib/dpkg/status", Node::file(0o644, merged)).unwrap();
+    let script = format!(
+        "{}\ngit --version; gcc --version | head -1; python3 -c 'import yaml; print(yaml.__version__)'",
+        configure::script_on_top()
+    );
+    world.docker(&["create", "--name", second, "--network=none", configured, "/bin/sh", "-c", &script]);
+    let trees: Vec<&Tree> = top.iter().map(|one| &one.tree).chain([&records]).collect();
+    world.send(&trees, &["cp", "-", &format!("{second}:/")]);
+    eprintln!("{}", world.docker(&["start", "--attach", second]));
+    world.docker(&["rm", second]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,4 +185,21 @@ async fn the_halfstack_runs_from_static_sets() {
         world.import(&trees, &image);
         eprintln!("{}", world.run(&image, programs));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a mirror"]
+async fn a_changed_release_file_is_refused() {
+    let world = World::open();
+    let url = format!("{}/dists/bullseye-security/InRelease", world.mirror.security[0]);
+    let bytes = world.fetcher.text(&url, "*/*").await.unwrap();
+    signature::verified_text("whole", &bytes).unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    let outside = format!("Codename: evil\n{text}\nCodename: evil\n");
+    assert!(
+        signature::verified_text("outside", outside.as_bytes()).is_ok_and(|text| !text.contains("evil"))
+            || signature::verified_text("outside", outside.as_bytes()).is_err()
+    );
+    let changed = text.replacen("Label: Debian-Security", "Label: Debian-Securitx", 1);
+    assert!(matches!(signature::verified_text("changed", changed.as_bytes()), Err(DebianError::Signature { .. })));
 }
