@@ -21,12 +21,10 @@ pub struct Cli {
 pub enum Command {
     /// Make an environment of a release branch, start it and prove it with hello world
     Up(Up),
-    /// Print what `up` would make, and stop
-    Plan(Up),
+    /// Print the exact Debian packages of a release
+    Lock(Lock),
     /// Make the images of an environment and give the engine those that it lacks
     Build(One),
-    /// Write compose file and configurations of an environment again
-    Render(One),
     /// Run hello world in a compute session; exit code 0 only if it ran
     Verify(One),
     /// List all environments
@@ -39,18 +37,8 @@ pub enum Command {
     Exec(Exec),
     /// Open a shell in a service
     Shell(Shell),
-    /// Stop an environment; its data stays
-    Stop(One),
-    /// Start a stopped environment and wait until it is healthy
-    Start(One),
-    /// Restart services, so that they see changed sources
-    Restart(Services),
     /// Remove an environment: containers, volumes, networks, images, and its folder
     Delete(Delete),
-    /// Check this host, and with --fix install and start what is missing
-    Doctor(Doctor),
-    /// Show the cures for faults of upstream that are active in a release
-    Explain(One),
     /// List the release branches that baibox knows
     Releases,
     /// Print a completion script for a shell
@@ -137,14 +125,6 @@ pub struct Shell {
 }
 
 #[derive(Debug, Args)]
-pub struct Services {
-    #[command(flatten)]
-    pub one: One,
-    /// Services, all components if none is named
-    pub services: Vec<String>,
-}
-
-#[derive(Debug, Args)]
 pub struct Delete {
     /// Environment ID
     pub id: String,
@@ -160,11 +140,11 @@ pub struct Delete {
 }
 
 #[derive(Debug, Args)]
-pub struct Doctor {
-    /// Install and start what is missing
-    #[arg(long)]
-    pub fix: bool,
-    /// Do not ask
+pub struct Lock {
+    /// Release branch, such as 21.03
     #[arg(long, short)]
-    pub yes: bool,
+    pub branch: String,
+    /// Resolve again, against the mirror's signed index
+    #[arg(long)]
+    pub update: bool,
 }

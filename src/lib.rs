@@ -7,7 +7,6 @@
 //! A module names only modules above it.
 
 #![warn(clippy::disallowed_methods, clippy::disallowed_types)]
-
 pub mod error;
 pub mod model;
 pub mod oci;
@@ -23,7 +22,6 @@ pub mod source;
 pub mod engine;
 pub mod build;
 pub mod environment;
-
 pub mod stack;
-
 pub mod cli;
+pub mod commands;

@@ -101,7 +101,8 @@ impl Builder {
                     Some(key) => self.status_of(key)?,
                     None => String::new(),
                 };
-                let mut tree = debian::database::triggers(&controls);
+                // On top of a configured base its trigger files stay as they are.
+                let mut tree = if below.is_none() { debian::database::triggers(&controls) } else { Tree::default() };
                 tree.insert("var/lib/dpkg/status", Node::file(0o644, debian::database::merge(&before, &controls)))?;
                 Ok(tree)
             }

@@ -3,10 +3,8 @@
 mod build;
 mod completions;
 mod delete;
-mod doctor;
 mod exec;
-mod explain;
-mod lifecycle;
+mod lock;
 mod logs;
 mod ls;
 mod releases;
@@ -58,11 +56,8 @@ impl Context {
 /// Runs a command line to its end; what went wrong is on standard error.
 pub fn run(cli: Cli) -> Exit {
     let ui = Ui::new(cli.quiet);
-    let outcome = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")
-        .and_then(|runtime| {
+    let outcome = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime").and_then(
+        |runtime| {
             let outcome = runtime.block_on(async {
                 tokio::select! {
                     outcome = dispatch(cli, ui.clone()) => outcome,
@@ -72,7 +67,8 @@ pub fn run(cli: Cli) -> Exit {
             // Blocking work that was cut off must not hold the process.
             runtime.shutdown_background();
             outcome
-        });
+        },
+    );
     match outcome {
         Ok(()) => Exit::Done,
         Err(error) => {
@@ -91,25 +87,20 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<()> {
     if let Command::Completions { shell } = cli.command {
         return completions::run(shell);
     }
-    let root = crate::host::store_root().ok_or_else(|| Fault::usage("there is no place for the store").hint("set `HOME` or `XDG_CACHE_HOME`"))?;
+    let root = crate::host::store_root()
+        .ok_or_else(|| Fault::usage("there is no place for the store").hint("set `HOME` or `XDG_CACHE_HOME`"))?;
     let context = Context { ui, store: Store::open(&root)?, json: cli.json };
     match cli.command {
         Command::Up(options) => up::run(&context, options).await,
-        Command::Plan(options) => up::run(&context, crate::cli::Up { dry_run: true, ..options }).await,
+        Command::Lock(options) => lock::run(&context, &options).await,
         Command::Build(one) => build::run(&context, &one).await,
-        Command::Render(one) => build::render(&context, &one).await,
         Command::Verify(one) => verify::run(&context, &one).await,
         Command::Ls => ls::run(&context).await,
         Command::Status(one) => status::run(&context, &one).await,
         Command::Logs(options) => logs::run(&context, &options).await,
         Command::Exec(options) => exec::run(&context, &options).await,
         Command::Shell(options) => exec::shell(&context, &options).await,
-        Command::Stop(one) => lifecycle::stop(&context, &one).await,
-        Command::Start(one) => lifecycle::start(&context, &one).await,
-        Command::Restart(options) => lifecycle::restart(&context, &options).await,
         Command::Delete(options) => delete::run(&context, &options).await,
-        Command::Doctor(options) => doctor::run(&context, &options).await,
-        Command::Explain(one) => explain::run(&context, &one).await,
         Command::Releases => releases::run(&context),
         Command::Completions { .. } => unreachable!("answered above"),
     }

@@ -21,6 +21,12 @@ pub async fn run(context: &Context, one: &One) -> Result<()> {
         "id": environment.id, "branch": environment.branch, "folder": environment.folder,
         "ports": environment.ports, "containers": containers,
     });
-    let text = format!("{} (release {}) in {}\n\n{}", environment.id, environment.branch, environment.folder.display(), crate::ui::table(&rows));
+    let text = format!(
+        "{} (release {}) in {}\n\n{}",
+        environment.id,
+        environment.branch,
+        environment.folder.display(),
+        crate::ui::table(&rows)
+    );
     context.print(&value, &text)
 }

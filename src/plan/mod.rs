@@ -3,6 +3,10 @@
 //! A [`Recipe`] says how one fragment comes from its inputs; the digest of the
 //! recipe is its key, so a plan knows what is there before anything is made.
 
+mod images;
+
+pub use images::plan;
+
 use crate::debian::{LockedDeb, Options};
 use crate::model::Digest;
 use crate::oci::Settings;

@@ -1,0 +1,117 @@
+//! From a release and what its components say of themselves to the images that are wanted.
+
+use super::{Input, Plan, PlannedFile, Rank, Recipe, Wanted};
+use crate::error::Fault;
+use crate::model::Digest;
+use crate::python::editable::Metadata;
+use crate::python::{LockedFile, PythonLock};
+use crate::release::{Catalog, ImageData, Release};
+use anyhow::{Context, Result};
+use std::collections::BTreeMap;
+
+/// The plan of all images of a release.
+pub fn plan(release: &Release, metadata: &BTreeMap<String, Metadata>) -> Result<Plan> {
+    let wanted = release.images.iter().map(|image| wanted(release, image, metadata)).collect::<Result<Vec<_>>>()?;
+    Ok(Plan::new(&format!("baibox.local/{}", release.branch), wanted))
+}
+
+/// The keys of a package set's layers, and the recipes behind them.
+struct Packages {
+    parts: Vec<(Rank, Recipe)>,
+    layers: Vec<Vec<Digest>>,
+}
+
+/// The sets lie on each other: each that is configured adds a layer of packages and one of their configuration.
+fn packages(release: &Release, sets: &[String]) -> Result<Packages> {
+    let mut all = Packages { parts: Vec::new(), layers: Vec::new() };
+    let mut configured = None;
+    for (position, name) in sets.iter().enumerate() {
+        let set = &release.debian[name];
+        let debs = release.debian_lock.get(name).with_context(|| {
+            Fault::new(format!("the package set `{name}` of release {} is not locked", release.branch))
+                .hint(format!("type `baibox lock --branch {} --update`", release.branch))
+        })?;
+        let never = set.options.database == crate::debian::unpack::Database::Static;
+        let (rank, next) =
+            if position == 0 { (Rank::Packages, Rank::Configured) } else { (Rank::MorePackages, Rank::MoreConfigured) };
+        let mut recipes = Vec::new();
+        if position == 0 {
+            recipes.push(if never { Recipe::DebianBase } else { Recipe::DebianSkeleton });
+        }
+        for deb in debs {
+            let mut options = set.options.clone();
+            // The change of one package is no part of the others' keys.
+            options.blank = options.blank.filter(|(path, _)| path.contains("postgresql/13/bin") && deb.name == "postgresql-13");
+            recipes.push(Recipe::Deb { deb: deb.clone(), options });
+        }
+        if !never {
+            recipes.push(Recipe::DebianDatabase { debs: debs.clone(), below: configured.clone() });
+        }
+        all.layers.push(recipes.iter().map(Recipe::key).collect());
+        all.parts.extend(recipes.into_iter().map(|recipe| (rank, recipe)));
+        if !never {
+            let recipe = Recipe::DebianConfigured { below: all.layers.clone(), again: position > 0 };
+            configured = Some(recipe.key());
+            all.layers.push(vec![recipe.key()]);
+            all.parts.push((next, recipe));
+        }
+    }
+    Ok(all)
+}
+
+fn input(file: &LockedFile) -> Input {
+    Input { file: file.file.clone(), digest: file.sha256.clone() }
+}
+
+fn python_package(lock: &PythonLock, pin: &str, on: &[Vec<Digest>]) -> Recipe {
+    let file = lock.file(pin).expect("a lock is checked when it is read");
+    let (name, version, python) = (file.name.clone(), file.version.clone(), lock.python.clone());
+    if file.is_wheel() {
+        Recipe::Wheel { name, version, input: input(file), python }
+    } else {
+        let builders =
+            lock.builders.iter().map(|pin| input(lock.file(pin).expect("a lock is checked when it is read"))).collect();
+        Recipe::Sdist { name, version, input: input(file), python, builders, on: on.to_vec() }
+    }
+}
+
+fn wanted(release: &Release, image: &ImageData, metadata: &BTreeMap<String, Metadata>) -> Result<Wanted> {
+    let base = packages(release, &image.packages)?;
+    let mut parts = base.parts;
+    let mut settings = image.settings.clone();
+    if let Some(environment) = &image.environment {
+        let lock = release.python_lock.as_ref().context("the release has no Python lock")?;
+        // Packages are built and compiled on the first set alone, so that images share them.
+        let on = packages(release, &image.packages[..1])?.layers;
+        parts.push((Rank::Wheels, Recipe::VirtualEnvironment { python: lock.python.clone() }));
+        for pin in &lock.environments[environment] {
+            let recipe = python_package(lock, pin, &on);
+            let code = Recipe::ByteCode { of: recipe.key(), on: on.clone() };
+            parts.push((Rank::Wheels, recipe));
+            parts.push((Rank::Wheels, code));
+        }
+        for name in &image.links {
+            let metadata = metadata.get(name).with_context(|| format!("the source tree of `{name}` was not read"))?;
+            let link = Recipe::Link { component: name.clone(), metadata: metadata.clone(), python: lock.python.clone() };
+            parts.push((Rank::Links, link));
+        }
+        for (name, value) in [
+            ("PATH", "/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+            ("PYTHONPYCACHEPREFIX", "/var/cache/pycache"),
+            ("PYTHONUNBUFFERED", "1"),
+            ("LANG", "C.UTF-8"),
+        ] {
+            settings.env.entry(name.into()).or_insert_with(|| value.into());
+        }
+    }
+    if !image.files.is_empty() {
+        let mut files = BTreeMap::new();
+        for (path, file) in &image.files {
+            files.insert(path.clone(), PlannedFile { mode: file.mode, content: Catalog::file(&file.from)?.to_owned() });
+        }
+        parts.push((Rank::Files, Recipe::Files { title: format!("files of {}", image.name), files }));
+    }
+    settings.labels.insert("ai.baibox.release".into(), release.branch.clone());
+    settings.labels.insert("ai.baibox.image".into(), image.name.clone());
+    Ok(Wanted { name: image.name.clone(), parts, settings })
+}
