@@ -4,39 +4,78 @@
 
 ROOT/<number>/<path>.py becomes OUT/<number>/var/cache/pycache/<path>.cpython-XY.pyc,
 the layout that PYTHONPYCACHEPREFIX=/var/cache/pycache reads; tracebacks name /<path>.py.
+
+Byte code marks what the compiling process refers to more than once, interned
+names among them. A process that compiled or imported something else before
+gives other bytes, so each file gets a process of its own, forked from one that
+does nothing but fork.
 """
 import os
 import py_compile
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
+import warnings
 
 TAG = sys.implementation.cache_tag
 
 
-def compile_tree(job):
-    root, out, number = job
-    source = Path(root) / number
-    target = Path(out) / number
-    target.mkdir(parents=True, exist_ok=True)
-    for path in sorted(source.rglob("*.py")):
-        inside = path.relative_to(source)
-        code = target / "var/cache/pycache" / inside.parent / f"{inside.stem}.{TAG}.pyc"
-        try:
-            py_compile.compile(
-                str(path), cfile=str(code), dfile=f"/{inside}", doraise=True,
-                invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-            )
-        except (py_compile.PyCompileError, UnicodeDecodeError, SyntaxError, ValueError):
-            # Packages ship templates and tests for other Pythons under the same ending;
-            # the interpreter would refuse them in the same way.
-            continue
-    return number
+def jobs(root, out, numbers):
+    # Plain strings: pathlib interns the parts of every path, which the children would inherit.
+    for number in numbers:
+        source = os.path.join(root, number)
+        os.makedirs(os.path.join(out, number), exist_ok=True)
+        for folder, folders, files in os.walk(source):
+            folders.sort()
+            for name in sorted(files):
+                path = os.path.join(folder, name)
+                if name.endswith(".py") and not os.path.islink(path):
+                    inside = path[len(source) + 1:]
+                    yield path, inside, os.path.join(out, number, "var/cache/pycache", f"{inside[:-3]}.{TAG}.pyc")
 
 
-if __name__ == "__main__":
+def compile_one(path, inside, code):
+    try:
+        py_compile.compile(
+            path, cfile=code, dfile=f"/{inside}", doraise=True,
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        )
+    except (py_compile.PyCompileError, UnicodeDecodeError, SyntaxError, ValueError, RecursionError):
+        # Packages ship templates and tests for other Pythons under the same ending;
+        # the interpreter would refuse them in the same way.
+        pass
+
+
+def main():
     root, out, *numbers = sys.argv[1:]
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        sys.exit("PYTHONHASHSEED must be 0: the order of sets is part of the byte code")
+    os.umask(0o022)
+    warnings.simplefilter("ignore")
     os.makedirs(out, exist_ok=True)
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(compile_tree, [(root, out, number) for number in numbers]):
-            pass
+    most, running = max(2, os.cpu_count() or 2), {}
+
+    def reap():
+        child, status = os.wait()
+        path = running.pop(child)
+        if status != 0:
+            sys.exit(f"{path}: its compilation ended with the status {status}")
+
+    for path, inside, code in jobs(root, out, numbers):
+        if len(running) == most:
+            reap()
+        child = os.fork()
+        if child == 0:
+            # Nothing of the parent may run on: a fault here is the file's own.
+            ended = 1
+            try:
+                compile_one(path, inside, code)
+                ended = 0
+            except BaseException as error:
+                os.write(2, f"{path}: {error!r}\n".encode())
+            finally:
+                os._exit(ended)
+        running[child] = path
+    while running:
+        reap()
+
+
+main()
