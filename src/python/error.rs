@@ -16,10 +16,20 @@ pub enum PythonError {
     Member { file: String, member: &'static str },
     #[error("the entry `{entry}` of `{file}` has not the digest that its RECORD says")]
     Record { file: String, entry: String },
+    #[error("`{file}` holds {entries} entries by its end record, and {found} different ones")]
+    Entries { file: String, entries: u64, found: u64 },
+    #[error("the entry point `{name}` of `{file}` is `{target}`, which names no function")]
+    EntryPoint { file: String, name: String, target: String },
+    #[error("no wheels are known for Python {python} on `{platform}`")]
+    Target { python: String, platform: String },
     #[error("the Python lock is not valid:\n{}", faults.join("\n"))]
     Lock { faults: Vec<String> },
     #[error("the package index has no file `{file}` of `{project}`")]
     NoFile { project: String, file: String },
+    #[error("the package index has no file of `{pin}` that the images can take")]
+    NoneFits { pin: String },
+    #[error("the package index tells neither size nor sha256 of `{file}`")]
+    Untold { file: String },
     #[error("no Python package index is configured on this host, and pip's own default was not found")]
     NoIndex,
 }

@@ -1,17 +1,32 @@
-//! The Python package index of this host: where a file of a project is.
+//! The Python package index of this host: where a file of a project is, and which files there are.
 
-use super::{PythonError, normal_name};
+use super::select::{self, Target};
+use super::{LockedFile, PythonError, normal_name};
 use crate::fetch::Fetcher;
-use crate::host;
+use crate::model::Digest;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use tokio::sync::Mutex;
+use std::sync::Arc;
+use tokio::sync::{Mutex, OnceCell};
+
+/// What an index tells of one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexFile {
+    /// Relative ones are resolved.
+    pub url: String,
+    pub sha256: Option<Digest>,
+    /// In bytes.
+    pub size: Option<u64>,
+    /// RFC 3339, where the index tells it.
+    pub uploaded: Option<String>,
+}
+
+type Page = BTreeMap<String, IndexFile>;
 
 /// The simple API of an index; pages are asked once per project.
 pub struct Index {
     base: String,
-    pages: Mutex<BTreeMap<String, std::sync::Arc<tokio::sync::OnceCell<BTreeMap<String, String>>>>>,
+    pages: Mutex<BTreeMap<String, Arc<OnceCell<Arc<Page>>>>>,
 }
 
 impl Index {
@@ -20,88 +35,95 @@ impl Index {
         Self { base: base.trim_end_matches('/').to_owned(), pages: Mutex::default() }
     }
 
-    /// Addresses of one file.
-    pub async fn urls(&self, fetcher: &Fetcher, project: &str, file: &str) -> Result<Vec<String>> {
+    /// All files of a project, by file name.
+    pub async fn files(&self, fetcher: &Fetcher, project: &str) -> Result<Arc<Page>> {
         let project = normal_name(project);
         let cell = self.pages.lock().await.entry(project.clone()).or_default().clone();
-        let page = cell.get_or_try_init(|| self.page(fetcher, &project)).await?;
-        match page.get(file) {
-            Some(url) => Ok(vec![url.clone()]),
-            None => Err(PythonError::NoFile { project, file: file.to_owned() }.into()),
+        Ok(cell.get_or_try_init(|| self.page(fetcher, &project)).await?.clone())
+    }
+
+    /// Addresses of one file.
+    pub async fn urls(&self, fetcher: &Fetcher, project: &str, file: &str) -> Result<Vec<String>> {
+        match self.files(fetcher, project).await?.get(file) {
+            Some(found) => Ok(vec![found.url.clone()]),
+            None => Err(PythonError::NoFile { project: normal_name(project), file: file.to_owned() }.into()),
         }
     }
 
-    async fn page(&self, fetcher: &Fetcher, project: &str) -> Result<BTreeMap<String, String>> {
+    /// The file of a version that images for `target` take, for a lock.
+    ///
+    /// `cutoff` is a date; what was uploaded on that day or later does not exist.
+    pub async fn choose(
+        &self,
+        fetcher: &Fetcher,
+        project: &str,
+        version: &str,
+        target: &Target,
+        cutoff: Option<&str>,
+    ) -> Result<LockedFile> {
+        let files = self.files(fetcher, project).await?;
+        let old = |found: &IndexFile| !matches!((&found.uploaded, cutoff), (Some(uploaded), Some(cutoff)) if uploaded.as_str() >= cutoff);
+        let known = files.iter().filter(|(_, found)| old(found)).map(|(file, _)| file.as_str());
+        let wanted = || format!("{project} {version}");
+        let file = select::best(known, project, version, target).ok_or_else(|| PythonError::NoneFits { pin: wanted() })?;
+        let IndexFile { sha256: Some(sha256), size: Some(size), .. } = &files[file] else {
+            return Err(PythonError::Untold { file: file.to_owned() }.into());
+        };
+        let (name, version, file) = (project.to_owned(), version.to_owned(), file.to_owned());
+        Ok(LockedFile { name, version, file, sha256: sha256.clone(), size: *size })
+    }
+
+    async fn page(&self, fetcher: &Fetcher, project: &str) -> Result<Arc<Page>> {
         let url = format!("{}/{project}/", self.base);
-        let accept = "application/vnd.pypi.simple.v1+json, text/html;q=0.5";
+        let accept = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.5, text/html;q=0.2";
         let bytes =
             fetcher.text(&url, accept).await.with_context(|| format!("the package index does not tell about `{project}`"))?;
         let text = String::from_utf8_lossy(&bytes);
-        let files = json_files(&text).unwrap_or_else(|| html_files(&text));
         let base = reqwest::Url::parse(&url).with_context(|| format!("`{url}` is not an address"))?;
-        Ok(files.into_iter().filter_map(|(name, href)| Some((name, base.join(&href).ok()?.into()))).collect())
+        let files = json_files(&text).unwrap_or_else(|| html_files(&text));
+        Ok(Arc::new(
+            files
+                .into_iter()
+                .filter_map(|(name, found)| {
+                    let url = base.join(&found.url).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+                    // A name is a name: it becomes part of paths and messages.
+                    (!name.contains(['/', '\\', '\0'])).then(|| (name, IndexFile { url: url.into(), ..found }))
+                })
+                .collect(),
+        ))
     }
 }
 
-/// File name and address of each file of a JSON page (PEP 691).
-fn json_files(text: &str) -> Option<Vec<(String, String)>> {
+/// The files of a JSON page (PEP 691, sizes and times by PEP 700).
+fn json_files(text: &str) -> Option<Vec<(String, IndexFile)>> {
     let page: serde_json::Value = serde_json::from_str(text).ok()?;
-    let files = page.get("files")?.as_array()?;
-    let field = |file: &serde_json::Value, name: &str| file.get(name)?.as_str().map(str::to_owned);
-    Some(files.iter().filter_map(|file| Some((field(file, "filename")?, field(file, "url")?))).collect())
+    let file = |entry: &serde_json::Value| {
+        let text = |name: &str| entry.get(name)?.as_str().map(str::to_owned);
+        let sha256 = entry.get("hashes").and_then(|all| Digest::parse(all.get("sha256")?.as_str()?).ok());
+        let size = entry.get("size").and_then(serde_json::Value::as_u64);
+        Some((text("filename")?, IndexFile { url: text("url")?, sha256, size, uploaded: text("upload-time") }))
+    };
+    Some(page.get("files")?.as_array()?.iter().filter_map(file).collect())
 }
 
 /// The same of an HTML page (PEP 503): the text of a link is the file's name.
-fn html_files(text: &str) -> Vec<(String, String)> {
-    text.split("<a ")
+fn html_files(text: &str) -> Vec<(String, IndexFile)> {
+    text.split("<a")
         .skip(1)
         .filter_map(|link| {
-            let href = link.split_once("href=\"")?.1.split_once('"')?.0;
-            let name = link.split_once('>')?.1.split_once('<')?.0;
-            let href = href.split('#').next()?.replace("&amp;", "&");
-            Some((name.trim().to_owned(), href))
+            let (tag, rest) = link.split_once('>')?;
+            let (_, value) = tag.split_once("href=")?;
+            let quote = value.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
+            let href = value[1..].split(quote).next()?.replace("&amp;", "&");
+            let (url, fragment) = href.split_once('#').unwrap_or((&href, ""));
+            let sha256 = fragment.strip_prefix("sha256=").and_then(|digits| Digest::parse(digits).ok());
+            let name = rest.split_once('<')?.0.trim().to_owned();
+            Some((name, IndexFile { url: url.to_owned(), sha256, size: None, uploaded: None }))
         })
         .collect()
 }
 
-/// The address that this host is configured for, if it is.
-pub fn configured() -> Option<String> {
-    let by_variable = ["PIP_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL"].into_iter().find_map(host::variable);
-    by_variable.or_else(|| {
-        let home = host::home().unwrap_or_default();
-        let files = [
-            host::variable("PIP_CONFIG_FILE").map(PathBuf::from).unwrap_or_default(),
-            home.join(".config/pip/pip.conf"),
-            home.join(".pip/pip.conf"),
-            PathBuf::from("/etc/pip.conf"),
-        ];
-        files.iter().filter_map(|path| std::fs::read_to_string(path).ok()).find_map(|text| of_pip_configuration(&text))
-    })
-}
-
-/// `index-url` of pip's configuration file.
-fn of_pip_configuration(text: &str) -> Option<String> {
-    text.lines().find_map(|line| {
-        let (name, value) = line.split_once(['=', ':'])?;
-        (name.trim().replace('_', "-") == "index-url").then(|| value.trim().to_owned())
-    })
-}
-
-/// pip's own default, read from its source: this repository does not spell it.
-pub fn default_of_pip(source: &str) -> Option<String> {
-    let call = source.split_once("PyPI = PackageIndex(")?.1;
-    let base = call.split('"').nth(1)?;
-    base.starts_with("https://").then(|| format!("{}/simple", base.trim_end_matches('/')))
-}
-
-/// Where a pip of this host keeps that source.
-pub fn default_of_host_pip() -> Option<String> {
-    let roots = ["/usr/lib/python3/dist-packages", "/usr/local/lib/python3/dist-packages"];
-    roots
-        .iter()
-        .filter_map(|root| std::fs::read_to_string(format!("{root}/pip/_internal/models/index.py")).ok())
-        .find_map(|text| default_of_pip(&text))
-}
+pub use super::configuration::{configured, default_of_host_pip, default_of_pip, default_of_pip_archive};
 
 #[cfg(test)]
 mod tests {
@@ -109,18 +131,26 @@ mod tests {
 
     #[test]
     fn both_forms_of_a_page_are_read() {
-        let json = r#"{"files":[{"filename":"x-1.whl","url":"../../x-1.whl","hashes":{}}]}"#;
-        assert_eq!(json_files(json).unwrap(), [("x-1.whl".to_owned(), "../../x-1.whl".to_owned())]);
-        let html = "<a href=\"../x-1.whl#sha256=0\" data-x=\"y\">x-1.whl</a><br/>";
-        assert_eq!(html_files(html), [("x-1.whl".to_owned(), "../x-1.whl".to_owned())]);
+        let zeros = "0".repeat(64);
+        let json = format!(
+            r#"{{"files":[{{"filename":"x-1.whl","url":"../../x-1.whl","hashes":{{"sha256":"{zeros}"}},"size":7,"upload-time":"2022-01-01T00:00:00Z"}},{{"filename":"broken"}}]}}"#
+        );
+        let found = json_files(&json).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].0.as_str(), found[0].1.url.as_str(), found[0].1.size), ("x-1.whl", "../../x-1.whl", Some(7)));
+        let html =
+            format!("<a data-x=\"y\" href='../x-1.whl?a&amp;b#sha256={zeros}'>x-1.whl</a><br/><abbr>no</abbr><a href=x>x</a>");
+        let found = html_files(&html);
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].0.as_str(), found[0].1.url.as_str()), ("x-1.whl", "../x-1.whl?a&b"));
+        assert!(found[0].1.sha256.is_some());
     }
 
     #[test]
-    fn the_address_comes_from_configuration_or_from_pip_itself() {
-        assert_eq!(of_pip_configuration("[global]\nindex-url = http://mirror/simple\n").unwrap(), "http://mirror/simple");
-        assert_eq!(of_pip_configuration("[global]\ncert = /x\n"), None);
-        let source = "PyPI = PackageIndex(\"https://index.example/\", file_storage_domain=\"files.example\")";
-        assert_eq!(default_of_pip(source).unwrap(), "https://index.example/simple");
-        assert_eq!(default_of_pip("PyPI = 1"), None);
+    fn nonsense_is_an_empty_page() {
+        for text in ["", "{}", "{\"files\": 1}", "<a", "<a href=\"", "<a href=\"x\">", "[1]"] {
+            let found = json_files(text).unwrap_or_else(|| html_files(text));
+            assert!(found.is_empty(), "{text:?}");
+        }
     }
 }

@@ -1,9 +1,13 @@
 //! Python: where the index is, wheels as trees, the virtual environment, links to sources.
 
+mod configuration;
 pub mod editable;
 mod error;
 pub mod index;
 pub mod lock;
+#[cfg(test)]
+mod real;
+pub mod select;
 pub mod venv;
 pub mod wheel;
 

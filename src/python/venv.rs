@@ -13,6 +13,27 @@ pub fn tree(layout: &Layout) -> Result<Tree, TreeError> {
     for name in ["python", "python3"] {
         tree.insert(&format!("{prefix}/bin/{name}"), Node::Symlink { target: format!("python{python}") })?;
     }
+    // Where the interpreter looks for extension modules on 64-bit machines.
+    tree.insert(&format!("{prefix}/lib64"), Node::Symlink { target: "lib".into() })?;
     tree.insert(&layout.site_packages(), Node::directory(0o755))?;
     Ok(tree)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_of_the_interpreter_leads_to_the_distributions() {
+        let tree = tree(&Layout::new("3.9")).unwrap();
+        tree.check().unwrap();
+        let link = |path: &str| match tree.get(path) {
+            Some(Node::Symlink { target }) => target.clone(),
+            other => panic!("{path}: {other:?}"),
+        };
+        assert_eq!(link("opt/venv/bin/python3.9"), "/usr/bin/python3.9");
+        assert_eq!((link("opt/venv/bin/python"), link("opt/venv/bin/python3")), ("python3.9".into(), "python3.9".into()));
+        assert_eq!(link("opt/venv/lib64"), "lib");
+        assert!(tree.get("opt/venv/pyvenv.cfg").is_some());
+    }
 }

@@ -5,8 +5,8 @@ use crate::oci::{Node, Tree};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Cursor, Read};
 
 /// The most that one wheel may hold, unpacked.
@@ -14,15 +14,27 @@ const LIMIT: u64 = 1 << 30;
 
 /// The files of a wheel, checked against its RECORD, in their own places.
 pub fn contents(file: &str, wheel: &[u8]) -> Result<Tree, PythonError> {
+    bounded(file, wheel, LIMIT)
+}
+
+fn bounded(file: &str, wheel: &[u8], limit: u64) -> Result<Tree, PythonError> {
     let zip = |source| PythonError::Zip { file: file.to_owned(), source };
     let fault = |entry: &str, what| PythonError::Entry { file: file.to_owned(), entry: entry.to_owned(), what };
     let tree_fault = |source| PythonError::Tree { file: file.to_owned(), source };
     let mut archive = zip::ZipArchive::new(Cursor::new(wheel)).map_err(zip)?;
+    // Readers disagree which of two entries of one name counts, so none may.
+    let entries = entries_told(wheel);
+    if entries.is_some_and(|entries| entries != archive.len() as u64) {
+        return Err(PythonError::Entries { file: file.to_owned(), entries: entries.unwrap_or(0), found: archive.len() as u64 });
+    }
     let mut tree = Tree::default();
     let mut total = 0;
     for number in 0..archive.len() {
         let mut entry = archive.by_index(number).map_err(zip)?;
         let name = std::str::from_utf8(entry.name_raw()).map_err(|_| fault("?", "not named in UTF-8"))?.to_owned();
+        if name.contains('\\') || name.contains('\n') {
+            return Err(fault(&name, "named with a backslash or a line break"));
+        }
         if entry.is_dir() {
             Tree::normal_path(&name).map_err(tree_fault)?;
             continue;
@@ -31,21 +43,31 @@ pub fn contents(file: &str, wheel: &[u8]) -> Result<Tree, PythonError> {
         if entry.is_symlink() || !matches!(mode & 0o170_000, 0 | 0o100_000) {
             return Err(fault(&name, "not a regular file"));
         }
-        if name.contains('\\') {
-            return Err(fault(&name, "named with a backslash"));
-        }
         let mut content = Vec::new();
         let read = |source| PythonError::Read { file: file.to_owned(), entry: name.clone(), source };
-        (&mut entry).take(LIMIT - total + 1).read_to_end(&mut content).map_err(read)?;
+        (&mut entry).take(limit - total + 1).read_to_end(&mut content).map_err(read)?;
         total += content.len() as u64;
-        if total > LIMIT {
-            return Err(PythonError::TooLarge { file: file.to_owned(), limit: LIMIT });
+        if total > limit {
+            return Err(PythonError::TooLarge { file: file.to_owned(), limit });
         }
         let mode = if mode & 0o111 == 0 { 0o644 } else { 0o755 };
         tree.insert(&name, Node::file(mode, content)).map_err(tree_fault)?;
     }
+    tree.check().map_err(tree_fault)?;
+    let folders = tree.iter().filter_map(|(path, _)| path.split_once('/').map(|(folder, _)| folder));
+    let infos: BTreeSet<&str> = folders.filter(|folder| folder.ends_with(".dist-info")).collect();
+    if infos.len() > 1 {
+        return Err(fault(infos.last().unwrap_or(&"?"), "a second `*.dist-info` folder"));
+    }
     check_record(file, &tree)?;
     Ok(tree)
+}
+
+/// The number of entries that the end of the archive tells, where it fits into that field.
+fn entries_told(wheel: &[u8]) -> Option<u64> {
+    let place = wheel.windows(4).rposition(|four| four == b"PK\x05\x06")?;
+    let field = wheel.get(place + 10..place + 12)?;
+    Some(u64::from(u16::from_le_bytes([field[0], field[1]]))).filter(|entries| *entries != 0xffff)
 }
 
 /// Every file stands in RECORD with its digest; RECORD names no file that is missing.
@@ -57,25 +79,33 @@ fn check_record(file: &str, tree: &Tree) -> Result<(), PythonError> {
     for line in String::from_utf8_lossy(&record).lines().filter(|line| !line.trim().is_empty()) {
         // The last two commas end the path; a path with a comma or quote is quoted.
         let mut fields = line.rsplitn(3, ',');
-        let (_, digest, path) = (fields.next(), fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+        let (size, digest, path) =
+            (fields.next().unwrap_or_default(), fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
         let path = path
             .strip_prefix('"')
             .and_then(|path| path.strip_suffix('"'))
             .map_or(path.to_owned(), |path| path.replace("\"\"", "\""));
-        recorded.insert(path, digest.to_owned());
+        if recorded.insert(path.clone(), (digest.to_owned(), size.trim().to_owned())).is_some() {
+            return Err(wrong(&path));
+        }
     }
     for (path, node) in tree.iter() {
         let Node::File { content, .. } = node else { continue };
         let signature = path == place || path.ends_with(".dist-info/RECORD.jws") || path.ends_with(".dist-info/RECORD.p7s");
-        match recorded.get(path).map(String::as_str) {
-            _ if signature => {}
-            Some(digest) => match digest.split_once('=') {
-                Some(("sha256", wanted)) if wanted.trim_end_matches('=') == digest_of(content) => {}
-                // Stronger digests exist, and the file's own digest is in the lock.
-                Some(("sha384" | "sha512", _)) => {}
-                _ => return Err(wrong(path)),
-            },
-            None => return Err(wrong(path)),
+        if signature {
+            continue;
+        }
+        let (digest, size) = recorded.get(path).ok_or_else(|| wrong(path))?;
+        let (algorithm, wanted) = digest.split_once('=').ok_or_else(|| wrong(path))?;
+        let found = match algorithm {
+            "sha256" => digest_of(content),
+            "sha384" => URL_SAFE_NO_PAD.encode(Sha384::digest(content)),
+            "sha512" => URL_SAFE_NO_PAD.encode(Sha512::digest(content)),
+            // The format forbids weaker ones.
+            _ => return Err(wrong(path)),
+        };
+        if wanted.trim_end_matches('=') != found || (!size.is_empty() && *size != content.len().to_string()) {
+            return Err(wrong(path));
         }
     }
     match recorded.keys().find(|path| !path.is_empty() && tree.get(path).is_none()) {
@@ -103,6 +133,7 @@ pub fn install(file: &str, wheel: &[u8], layout: &Layout) -> Result<Tree, Python
     let source = contents(file, wheel)?;
     let (record, _) = member(&source, "RECORD").ok_or_else(|| PythonError::Member { file: file.to_owned(), member: "RECORD" })?;
     let info = record.split('/').next().unwrap_or_default().to_owned();
+    let data_folder = format!("{}.data/", info.trim_end_matches(".dist-info"));
     let tree_fault = |source| PythonError::Tree { file: file.to_owned(), source };
     let mut tree = Tree::default();
     let site = layout.site_packages();
@@ -111,8 +142,7 @@ pub fn install(file: &str, wheel: &[u8], layout: &Layout) -> Result<Tree, Python
         if path == record || path == format!("{info}/INSTALLER") {
             continue;
         }
-        let data =
-            path.split_once('/').filter(|(folder, _)| folder.ends_with(".data")).and_then(|(_, rest)| rest.split_once('/'));
+        let data = path.strip_prefix(&data_folder).and_then(|rest| rest.split_once('/'));
         let (place, mode, content) = match data {
             Some(("scripts", rest)) => (format!("{}/{rest}", layout.scripts()), 0o755, script(content, layout)),
             Some(("purelib" | "platlib", rest)) => (format!("{site}/{rest}"), *mode, content.clone()),
@@ -131,9 +161,9 @@ pub fn install(file: &str, wheel: &[u8], layout: &Layout) -> Result<Tree, Python
     }
     if let Some((_, points)) = member(&source, "entry_points.txt") {
         for (group, name, target) in entry_points(&String::from_utf8_lossy(&points)) {
-            if matches!(group.as_str(), "console_scripts" | "gui_scripts")
-                && let Some(text) = entry_script(layout, &target)
-            {
+            if matches!(group.as_str(), "console_scripts" | "gui_scripts") {
+                let wrong = || PythonError::EntryPoint { file: file.to_owned(), name: name.clone(), target: target.clone() };
+                let text = entry_script(layout, &target).filter(|_| !name.contains('/')).ok_or_else(wrong)?;
                 tree.insert(&format!("{}/{name}", layout.scripts()), Node::file(0o755, text)).map_err(tree_fault)?;
             }
         }
@@ -187,67 +217,5 @@ pub fn entry_points(text: &str) -> Vec<(String, String, String)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write;
-
-    fn wheel(files: &[(&str, &str)], record: Option<&str>) -> Vec<u8> {
-        let mut bytes = Cursor::new(Vec::new());
-        let mut writer = zip::ZipWriter::new(&mut bytes);
-        let mut lines = String::new();
-        for (path, content) in files {
-            writer.start_file(*path, zip::write::SimpleFileOptions::default()).unwrap();
-            writer.write_all(content.as_bytes()).unwrap();
-            lines.push_str(&format!("{path},sha256={},{}\n", digest_of(content.as_bytes()), content.len()));
-        }
-        lines.push_str("x-1.dist-info/RECORD,,\n");
-        writer.start_file("x-1.dist-info/RECORD", zip::write::SimpleFileOptions::default()).unwrap();
-        writer.write_all(record.unwrap_or(&lines).as_bytes()).unwrap();
-        writer.finish().unwrap();
-        bytes.into_inner()
-    }
-
-    #[test]
-    fn modules_scripts_and_data_find_their_places() {
-        let wheel = wheel(
-            &[
-                ("x/__init__.py", ""),
-                ("x-1.data/scripts/run", "#!python\n"),
-                ("x-1.data/data/share/x", "d"),
-                ("x-1.dist-info/entry_points.txt", "[console_scripts]\nx = x.cli:main\n"),
-            ],
-            None,
-        );
-        let tree = install("x.whl", &wheel, &Layout::new("3.9")).unwrap();
-        let text = |path: &str| match tree.get(path) {
-            Some(Node::File { content, .. }) => String::from_utf8(content.to_vec()).unwrap(),
-            other => panic!("{path}: {other:?}"),
-        };
-        assert!(text("opt/venv/bin/x").contains("from x.cli import main"));
-        assert_eq!(text("opt/venv/bin/run"), "#!/opt/venv/bin/python\n");
-        assert_eq!(text("opt/venv/share/x"), "d");
-        let record = text("opt/venv/lib/python3.9/site-packages/x-1.dist-info/RECORD");
-        assert!(record.contains("../../../bin/x,sha256="), "{record}");
-        assert!(record.contains("x/__init__.py,sha256="));
-    }
-
-    #[test]
-    fn hostile_wheels_are_refused() {
-        let refused = |files: &[(&str, &str)], record: Option<&str>| {
-            install("x.whl", &wheel(files, record), &Layout::new("3.9")).unwrap_err()
-        };
-        refused(&[("../../etc/passwd", "x")], None);
-        refused(&[("/etc/passwd", "x")], None);
-        refused(&[("x.py", "x")], Some("x.py,sha256=AAAA,1\nx-1.dist-info/RECORD,,\n"));
-        refused(&[("x.py", "x")], Some("x-1.dist-info/RECORD,,\n"));
-        refused(&[], Some("missing.py,sha256=AAAA,1\nx-1.dist-info/RECORD,,\n"));
-        refused(&[("x-1.data/unknown/x", "x")], None);
-        assert!(install("x.whl", b"no zip", &Layout::new("3.9")).is_err());
-    }
-
-    #[test]
-    fn what_is_installed_does_not_overwrite_itself() {
-        let both = [("x.py", "1"), ("x-1.data/purelib/x.py", "2")];
-        assert!(install("x.whl", &wheel(&both, None), &Layout::new("3.9")).is_err());
-    }
-}
+#[path = "wheel_tests.rs"]
+mod tests;
