@@ -22,6 +22,7 @@ pub mod source;
 pub mod engine;
 pub mod build;
 pub mod environment;
+pub mod render;
 pub mod stack;
 pub mod cli;
 pub mod commands;

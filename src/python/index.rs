@@ -6,12 +6,16 @@ use crate::host;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use tokio::sync::Mutex;
+use std::sync::Arc;
+use tokio::sync::{Mutex, OnceCell};
+
+/// File name → address.
+type Page = BTreeMap<String, String>;
 
 /// The simple API of an index; pages are asked once per project.
 pub struct Index {
     base: String,
-    pages: Mutex<BTreeMap<String, std::sync::Arc<tokio::sync::OnceCell<BTreeMap<String, String>>>>>,
+    pages: Mutex<BTreeMap<String, Arc<OnceCell<Page>>>>,
 }
 
 impl Index {
