@@ -24,5 +24,6 @@ pub mod build;
 pub mod environment;
 pub mod render;
 pub mod stack;
+pub mod doctor;
 pub mod cli;
 pub mod commands;
