@@ -56,7 +56,9 @@ def install():
         place = renamed(str(path))
         what = place.split("?")[0].strip("/")
         if method == "POST" and what in ("containers/create", "networks/create", "volumes/create"):
-            config = json.loads(renamed(data if isinstance(data, str) else json.dumps(data)))
+            # aiodocker hands some bodies over as objects, some as text, some encoded.
+            text = data.decode() if isinstance(data, bytes) else data if isinstance(data, str) else json.dumps(data)
+            config = json.loads(renamed(text))
             config["Labels"] = {**(config.get("Labels") or {}), LABEL: ENVIRONMENT}
             clamp(config)
             data = json.dumps(config)
