@@ -41,7 +41,10 @@ pub async fn images(context: &Context, environment: &mut Environment) -> Result<
     let references: BTreeMap<String, String> =
         outcome.images.iter().map(|(name, image)| (name.clone(), image.reference.clone())).collect();
     if environment.images != references {
-        environment.images = references;
+        let earlier = std::mem::replace(&mut environment.images, references);
+        environment.superseded.extend(earlier.into_values());
+        let current: Vec<String> = environment.images.values().cloned().collect();
+        environment.superseded.retain(|reference| !current.contains(reference));
         environment.save(&context.store)?;
     }
     Ok(outcome)
@@ -58,6 +61,7 @@ pub async fn builder(context: &Context) -> Result<Builder> {
         architecture: engine.facts().await?.architecture,
         engine,
         ui: context.ui.clone(),
+        steps: Arc::default(),
     })
 }
 

@@ -220,8 +220,18 @@ fn create(
     let (subnet, gateway) = environment::free_subnet(&used)?;
     let secrets =
         ["database", "storage-manager", "storage-client"].map(|name| (name.to_owned(), environment::random_word(32))).into();
-    let environment =
-        Environment { id, branch, folder, ports, subnet, gateway, secrets, ulimits: BTreeMap::new(), images: BTreeMap::new() };
+    let environment = Environment {
+        id,
+        branch,
+        folder,
+        ports,
+        subnet,
+        gateway,
+        secrets,
+        ulimits: BTreeMap::new(),
+        images: BTreeMap::new(),
+        superseded: BTreeSet::new(),
+    };
     environment.save(&context.store)?;
     Ok(environment)
 }

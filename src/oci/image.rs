@@ -1,5 +1,5 @@
-use super::{END_MARKER, canonical_json};
-use crate::model::Digest;
+use super::END_MARKER;
+use crate::model::{Digest, canonical_json};
 use oci_spec::image::{ConfigBuilder, HistoryBuilder, ImageConfigurationBuilder, RootFsBuilder};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
