@@ -37,6 +37,20 @@ pub enum Command {
     Exec(Exec),
     /// Open a shell in a service
     Shell(Shell),
+    /// Stop an environment; its data stays
+    Stop(One),
+    /// Start a stopped environment and wait until it is healthy
+    Start(One),
+    /// Restart services, so that they see changed sources
+    Restart(Services),
+    /// Print what `up` would make, and stop
+    Plan(Up),
+    /// Write compose file and configurations of an environment again
+    Render(One),
+    /// Check this host, and with --fix install and start what is missing
+    Doctor(Doctor),
+    /// Show the cures for faults of upstream that are active in a release
+    Explain(One),
     /// Remove an environment: containers, volumes, networks, images, and its folder
     Delete(Delete),
     /// List the release branches that baibox knows
@@ -147,4 +161,22 @@ pub struct Lock {
     /// Resolve again, against the mirror's signed index
     #[arg(long)]
     pub update: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Services {
+    #[command(flatten)]
+    pub one: One,
+    /// Services, all components if none is named
+    pub services: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Install and start what is missing
+    #[arg(long)]
+    pub fix: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
 }

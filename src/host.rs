@@ -34,3 +34,10 @@ pub fn proxies() -> Vec<(String, String)> {
         .filter_map(|name| Some((name.to_owned(), variable(name)?)))
         .collect()
 }
+
+/// The engine's socket as its own host names it.
+pub fn engine_socket() -> String {
+    variable("DOCKER_HOST")
+        .and_then(|host| host.strip_prefix("unix://").map(str::to_owned))
+        .unwrap_or_else(|| "/var/run/docker.sock".into())
+}

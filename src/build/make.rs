@@ -151,7 +151,8 @@ impl Builder {
         let tag = Digest::of_value(&assembled.iter().map(|layer| &layer.diff_id).collect::<Vec<_>>());
         let reference = format!("baibox.local/step:{}", tag.short());
         let image = Image::new(reference.clone(), &self.architecture, &Settings::default(), assembled);
-        self.load(&[image]).await?;
+        self.load(&[image], false).await?;
+        self.steps.lock().expect("never poisoned").insert(reference.clone());
         Ok(reference)
     }
 

@@ -29,6 +29,8 @@ pub struct Builder {
     pub engine: Arc<dyn Engine>,
     pub architecture: String,
     pub ui: Ui,
+    /// References of images that only steps ran on; they go when the build ends.
+    pub steps: Arc<std::sync::Mutex<BTreeSet<String>>>,
 }
 
 /// What a recipe gave: its folders, and everything else.
@@ -69,7 +71,11 @@ impl Builder {
             outcome.images.push((image.name.clone(), self.assemble(image).await?));
         }
         let images: Vec<Image> = outcome.images.iter().map(|(_, image)| image.clone()).collect();
-        (outcome.images_loaded, outcome.bytes_sent) = self.load(&images).await?;
+        (outcome.images_loaded, outcome.bytes_sent) = self.load(&images, true).await?;
+        let steps = std::mem::take(&mut *self.steps.lock().expect("never poisoned"));
+        for reference in steps {
+            self.engine.remove_image(&reference).await?;
+        }
         Ok(outcome)
     }
 
@@ -111,7 +117,7 @@ impl Builder {
     }
 
     /// Loads the images that the engine lacks, without the layers that it has.
-    async fn load(&self, images: &[Image]) -> Result<(usize, u64)> {
+    async fn load(&self, images: &[Image], told: bool) -> Result<(usize, u64)> {
         let mut lacking = Vec::new();
         for image in images {
             let held = self.engine.image(&image.reference).await?;
@@ -122,7 +128,7 @@ impl Builder {
         if lacking.is_empty() {
             return Ok((0, 0));
         }
-        let stage = self.ui.stage("load");
+        let stage = told.then(|| self.ui.stage("load"));
         let mut chains = BTreeSet::new();
         for held in self.engine.images().await? {
             for end in 1..=held.diff_ids.len() {
@@ -144,7 +150,9 @@ impl Builder {
             anyhow::ensure!(self.all_held(&lacking).await?, "the engine took the images, but does not hold them");
             all.values().sum()
         };
-        stage.done(&format!("{} images, {} sent", lacking.len(), crate::ui::bytes(bytes)));
+        if let Some(stage) = stage {
+            stage.done(&format!("{} images, {} sent", lacking.len(), crate::ui::bytes(bytes)));
+        }
         Ok((lacking.len(), bytes))
     }
 

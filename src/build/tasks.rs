@@ -99,7 +99,7 @@ mod tests {
 
     fn wheel(name: &str) -> Recipe {
         let input = Input { file: format!("{name}.whl"), digest: Digest::of(name.as_bytes()) };
-        Recipe::Wheel { name: name.into(), version: "1".into(), input }
+        Recipe::Wheel { name: name.into(), version: "1".into(), input, python: "3.9".into() }
     }
 
     #[tokio::test]

@@ -7,8 +7,9 @@ use crate::fetch::Fetcher;
 use crate::plan::{self, Plan};
 use crate::python::{Index, PythonError, index};
 use crate::release::{Catalog, Release};
+use crate::render::Inputs;
 use crate::source;
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -40,7 +41,10 @@ pub async fn images(context: &Context, environment: &mut Environment) -> Result<
     let references: BTreeMap<String, String> =
         outcome.images.iter().map(|(name, image)| (name.clone(), image.reference.clone())).collect();
     if environment.images != references {
-        environment.images = references;
+        let earlier = std::mem::replace(&mut environment.images, references);
+        environment.superseded.extend(earlier.into_values());
+        let current: Vec<String> = environment.images.values().cloned().collect();
+        environment.superseded.retain(|reference| !current.contains(reference));
         environment.save(&context.store)?;
     }
     Ok(outcome)
@@ -57,6 +61,7 @@ pub async fn builder(context: &Context) -> Result<Builder> {
         architecture: engine.facts().await?.architecture,
         engine,
         ui: context.ui.clone(),
+        steps: Arc::default(),
     })
 }
 
@@ -76,4 +81,35 @@ async fn python_index(context: &Context) -> Result<Index> {
         _ => None,
     };
     Ok(Index::new(&base.ok_or(PythonError::NoIndex)?))
+}
+
+pub async fn render(context: &Context, one: &One) -> Result<()> {
+    let mut environment = context.environment(one)?;
+    let outcome = images(context, &mut environment).await?;
+    let changed = write(&environment, &outcome)?;
+    context.print(&changed, &format!("{changed} files written in {}", environment.state_folder().display()))
+}
+
+/// Writes what differs of the rendered files; says how many did.
+pub fn write(environment: &Environment, outcome: &Outcome) -> Result<usize> {
+    let (_, image) = outcome.images.iter().find(|(name, _)| name == "python").context("the compute image was not built")?;
+    let release = Catalog::release(environment.branch.as_str())?;
+    let compute = release.images.iter().find(|image| image.name == "python").context("the release has no compute image")?;
+    let inputs =
+        Inputs { socket: crate::host::engine_socket(), compute_id: image.id().to_string(), compute: compute.settings.clone() };
+    let state = environment.state_folder();
+    let mut changed = 0;
+    for (place, text) in crate::render::render(environment, &inputs)? {
+        let path = state.join(&place);
+        if std::fs::read_to_string(&path).ok().as_deref() != Some(text.as_str()) {
+            crate::store::write_atomically(&path, text.as_bytes())
+                .with_context(|| format!("cannot write `{}`", path.display()))?;
+            changed += 1;
+        }
+    }
+    for folder in ["ipc/container", "scratches", "vfolder/volume1"] {
+        let path = state.join(folder);
+        std::fs::create_dir_all(&path).with_context(|| format!("cannot create `{}`", path.display()))?;
+    }
+    Ok(changed)
 }

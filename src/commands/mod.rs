@@ -3,7 +3,10 @@
 mod build;
 mod completions;
 mod delete;
+mod doctor;
 mod exec;
+mod explain;
+mod lifecycle;
 mod lock;
 mod logs;
 mod ls;
@@ -100,6 +103,13 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<()> {
         Command::Logs(options) => logs::run(&context, &options).await,
         Command::Exec(options) => exec::run(&context, &options).await,
         Command::Shell(options) => exec::shell(&context, &options).await,
+        Command::Plan(options) => up::run(&context, crate::cli::Up { dry_run: true, ..options }).await,
+        Command::Render(one) => build::render(&context, &one).await,
+        Command::Stop(one) => lifecycle::stop(&context, &one).await,
+        Command::Start(one) => lifecycle::start(&context, &one).await,
+        Command::Restart(options) => lifecycle::restart(&context, &options).await,
+        Command::Doctor(options) => doctor::run(&context, &options).await,
+        Command::Explain(one) => explain::run(&context, &one),
         Command::Delete(options) => delete::run(&context, &options).await,
         Command::Releases => releases::run(&context),
         Command::Completions { .. } => unreachable!("answered above"),

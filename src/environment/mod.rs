@@ -10,7 +10,7 @@ use crate::store::{Store, write_atomically};
 use anyhow::{Context, Result};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// What was chosen when the environment was made, and stays: `environment.json` in its folder.
@@ -31,6 +31,9 @@ pub struct Environment {
     pub ulimits: BTreeMap<String, i64>,
     /// Image references by image name, as last built.
     pub images: BTreeMap<String, String>,
+    /// References of earlier builds, which go with the environment too.
+    #[serde(default)]
+    pub superseded: BTreeSet<String>,
 }
 
 impl Environment {

@@ -25,7 +25,7 @@ impl Digest {
     }
     /// The digest of a value's canonical JSON: keys of actions and plans.
     pub fn of_value(value: &impl Serialize) -> Self {
-        Self::of(&crate::oci::canonical_json(value))
+        Self::of(&crate::model::canonical_json(value))
     }
     /// The 64 digits.
     pub fn hex(&self) -> &str {

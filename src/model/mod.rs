@@ -1,8 +1,10 @@
 //! The words: values that all rooms speak of. Computes only.
 
+mod canonical;
 mod digest;
 mod name;
 
+pub use canonical::canonical_json;
 pub use digest::Digest;
 pub use name::{Branch, EnvironmentId};
 

@@ -1,5 +1,5 @@
-use super::{END_MARKER, canonical_json};
-use crate::model::Digest;
+use super::END_MARKER;
+use crate::model::{Digest, canonical_json};
 use oci_spec::image::{ConfigBuilder, HistoryBuilder, ImageConfigurationBuilder, RootFsBuilder};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -272,7 +272,7 @@ mod tests {
             Image::new("baibox/test:1".into(), "amd64", &Settings { labels, ..Settings::default() }, vec![layer])
         };
         assert_eq!(image().id(), image().id());
-        assert_eq!(image().id().as_str(), "sha256:golden");
+        assert_eq!(image().id().as_str(), "sha256:616f37cb129209fd5e302c2d58d54b1c1b4f8be8372d60f63ce09714a32dea34");
     }
 
     #[test]

@@ -1,9 +1,7 @@
 //! Fragments, layers, image configs and archives, by the names of the OCI image specification. Computes only.
 
-mod canonical;
 mod tree;
 
-pub use canonical::canonical_json;
 pub use tree::{END_MARKER, Node, Tree, TreeError};
 mod image;
 pub use image::{Image, Layer, Settings, write_archive};

@@ -159,7 +159,8 @@ impl Plan {
                 plan.recipes.entry(key).or_insert_with(|| recipe.clone());
             }
         }
-        let mut layers: BTreeMap<(Rank, BTreeSet<usize>), Vec<(usize, Digest)>> = BTreeMap::new();
+        // By rank and images that use it: what goes in a layer, with its position.
+        let mut layers = BTreeMap::<(Rank, BTreeSet<usize>), Vec<_>>::new();
         for ((rank, key), set) in users {
             let position = order[&(rank, key.clone())];
             layers.entry((rank, set)).or_default().push((position, key));

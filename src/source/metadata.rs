@@ -82,8 +82,8 @@ fn of_setup_py(text: &str) -> Points {
     // Strings stand at odd places between quotes; one before a colon is a group.
     for part in body.lines().flat_map(|line| line.split(',')) {
         let part = part.split('#').next().unwrap_or_default().trim();
-        let mut pieces = part.split(['\'', '"']).skip(1).step_by(2).peekable();
-        while let Some(piece) = pieces.next() {
+        let pieces = part.split(['\'', '"']).skip(1).step_by(2);
+        for piece in pieces {
             match piece.split_once('=') {
                 Some((name, target)) => found.push((group.clone(), name.trim().to_owned(), target.trim().to_owned())),
                 None => piece.clone_into(&mut group),

@@ -6,6 +6,9 @@ use anyhow::Result;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
+/// Images that agents bring for all environments of an engine.
+pub const HELPERS: [&str; 2] = ["backendai-socket-relay:latest", "backendai-krunner-extractor:latest"];
+
 /// What the engine holds for an environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Leftovers {
@@ -19,10 +22,16 @@ pub struct Leftovers {
 
 /// Lists it; images that one of `others` uses as well are not in it.
 pub async fn leftovers(engine: &dyn Engine, environment: &Environment, others: &[Environment]) -> Result<Leftovers> {
-    let shared: BTreeSet<&String> =
-        others.iter().filter(|other| other.id != environment.id).flat_map(|other| other.images.values()).collect();
+    let shared: BTreeSet<&String> = others
+        .iter()
+        .filter(|other| other.id != environment.id)
+        .flat_map(|other| other.images.values().chain(&other.superseded))
+        .collect();
     let mut images = Vec::new();
-    for reference in environment.images.values().filter(|reference| !shared.contains(reference)) {
+    let helpers: Vec<String> =
+        if others.iter().all(|other| other.id == environment.id) { HELPERS.map(String::from).to_vec() } else { Vec::new() };
+    let own = environment.images.values().chain(&environment.superseded).chain(&helpers);
+    for reference in own.filter(|reference| !shared.contains(reference)) {
         if engine.image(reference).await?.is_some() {
             images.push(reference.clone());
         }

@@ -92,7 +92,7 @@ impl Store {
     }
     pub fn record_action(&self, key: &Digest, outcome: &impl Serialize) -> Result<(), StoreError> {
         let path = self.action_path(key);
-        write_atomically(&path, &crate::oci::canonical_json(outcome)).map_err(io_error("write", &path))
+        write_atomically(&path, &crate::model::canonical_json(outcome)).map_err(io_error("write", &path))
     }
     fn action_path(&self, key: &Digest) -> PathBuf {
         self.root.join("actions").join(key.hex())

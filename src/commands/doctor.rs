@@ -1,0 +1,53 @@
+use super::Context;
+use crate::cli::Doctor;
+use crate::doctor::{self, Finding, State};
+use crate::error::Fault;
+use anyhow::Result;
+use std::path::Path;
+
+pub async fn run(context: &Context, options: &Doctor) -> Result<()> {
+    let here = std::env::current_dir()?;
+    let findings = doctor::examine(&here).await;
+    let findings = if options.fix { mend(context, &here, findings, options.yes).await? } else { findings };
+    let mut rows = Vec::new();
+    for finding in &findings {
+        let mark = match finding.state {
+            State::Fine => "ok",
+            State::Warning => "note",
+            State::Fault => "FAULT",
+        };
+        rows.push(vec![mark.to_owned(), finding.name.to_string(), finding.detail.clone()]);
+        if let Some(remedy) = &finding.remedy {
+            rows.push(vec![String::new(), String::new(), format!("→ {remedy}")]);
+        }
+    }
+    context.print(&findings, &crate::ui::table(&rows))?;
+    check(&findings)
+}
+
+/// Mends what can be mended, after asking unless told not to.
+pub async fn mend(context: &Context, folder: &Path, findings: Vec<Finding>, yes: bool) -> Result<Vec<Finding>> {
+    if !findings.iter().any(|finding| finding.fix.is_some()) {
+        return Ok(findings);
+    }
+    let list: Vec<&str> =
+        findings.iter().filter(|finding| finding.fix.is_some()).map(|finding| finding.detail.as_str()).collect();
+    if !yes && !context.ui.confirm(&format!("{}\nMend this now?", list.join("\n"))) {
+        return Ok(findings);
+    }
+    doctor::fix(&findings, &context.store, &context.ui).await?;
+    Ok(doctor::examine(folder).await)
+}
+
+/// A fault that is left is a failure with what to do.
+pub fn check(findings: &[Finding]) -> Result<()> {
+    let faults: Vec<&Finding> = findings.iter().filter(|finding| finding.state == State::Fault).collect();
+    let Some(first) = faults.first() else { return Ok(()) };
+    let mut fault = Fault::engine(format!("this host is not ready: {}", first.detail));
+    for finding in &faults {
+        if let Some(remedy) = &finding.remedy {
+            fault = fault.hint(remedy.clone());
+        }
+    }
+    Err(fault.hint("type `baibox doctor --fix` to have it mended").into())
+}

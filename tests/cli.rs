@@ -1,0 +1,49 @@
+//! The binary without an engine: what bad input gets.
+
+use std::process::{Command, Output};
+
+fn baibox(folder: &std::path::Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_baibox"))
+        .args(arguments)
+        .current_dir(folder)
+        .env("XDG_CACHE_HOME", folder.join("cache"))
+        .env("DOCKER_HOST", "unix:///nonexistent/engine.sock")
+        .output()
+        .unwrap()
+}
+
+fn check(arguments: &[&str], code: i32, says: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let output = baibox(folder.path(), arguments);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+    for word in says {
+        assert!(text.contains(word), "{arguments:?}: no `{word}` in\n{text}");
+    }
+}
+
+#[test]
+fn bad_input_gets_a_clear_error_and_a_next_step() {
+    check(&[], 2, &["Usage"]);
+    check(&["up", "--bogus"], 2, &["--bogus"]);
+    check(&["status", "--env", "Not Good"], 2, &["cannot be an environment ID", "hint:"]);
+    check(&["status", "--env", "absent"], 2, &["there is no environment `absent`", "hint:"]);
+    check(&["status"], 2, &["is not in the folder of an environment", "hint:"]);
+    check(&["lock", "--branch", "21.04"], 2, &["does not know the release branch `21.04`", "`21.03`"]);
+    check(&["lock", "--branch", "../x"], 2, &["is not the name of a release branch"]);
+}
+
+#[test]
+fn an_unreachable_engine_is_exit_code_4_with_what_to_do() {
+    check(&["up", "--branch", "21.03"], 4, &["this host is not ready", "baibox doctor --fix"]);
+}
+
+#[test]
+fn data_goes_to_standard_output_and_an_empty_list_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = baibox(folder.path(), &["ls", "--json"]);
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "[]");
+    let output = baibox(folder.path(), &["releases"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("21.03"));
+}

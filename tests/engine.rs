@@ -1,0 +1,127 @@
+//! The whole line on a real engine, from package mirrors to hello world. `tests/all` runs it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+struct World {
+    folder: PathBuf,
+    id: &'static str,
+}
+
+impl World {
+    fn baibox(&self, arguments: &[&str]) -> Output {
+        let output = Command::new(env!("CARGO_BIN_EXE_baibox")).args(arguments).output().unwrap();
+        eprintln!("baibox {}\n{}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+        output
+    }
+    fn succeeds(&self, arguments: &[&str]) -> String {
+        let output = self.baibox(arguments);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "baibox {}: {text}", arguments.join(" "));
+        text
+    }
+    fn inside(&self, service: &str, command: &[&str]) -> String {
+        self.succeeds(&[&["exec", "--env", self.id, service, "--"], command].concat())
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // After a failed assertion too, nothing of the test stays on the engine.
+        if self.folder.exists() {
+            self.baibox(&["delete", self.id, "--yes", "--force"]);
+        }
+    }
+}
+
+fn docker(arguments: &[&str]) -> String {
+    let output = Command::new("docker").args(arguments).output().unwrap();
+    assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn git(folder: &Path, arguments: &[&str]) -> String {
+    let output = Command::new("git").arg("-C").arg(folder).args(arguments).output().unwrap();
+    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn labelled(kind: &str, id: &str) -> String {
+    docker(&[kind, "ls", "-q", "--filter", &format!("label=ai.baibox.environment={id}")])
+}
+
+#[test]
+#[ignore = "needs an engine and package mirrors: run tests/all"]
+fn a_release_branch_becomes_a_stack_that_says_hello_and_goes_without_a_trace() {
+    let scratch = tempfile::tempdir().unwrap();
+    let world = World { folder: scratch.path().join("env"), id: "baibox-test" };
+    let place = world.folder.to_str().unwrap();
+
+    let said = world.succeeds(&["up", "--branch", "21.03", "--env", world.id, "--path", place, "--source", "pypi"]);
+    assert!(said.contains("Hello World!"), "{said}");
+    for component in ["agent", "client", "common", "manager", "storage-proxy", "webserver"] {
+        assert_eq!(git(&world.folder.join(component), &["status", "--porcelain"]), "", "{component}");
+    }
+
+    let said = world.succeeds(&["up", "--branch", "21.03", "--env", world.id]);
+    assert!(said.contains("nothing to do"), "{said}");
+
+    // Another branch's environment of this name, and a folder that is not ours, are refused.
+    let taken = scratch.path().join("taken");
+    std::fs::create_dir(&taken).unwrap();
+    std::fs::write(taken.join("file"), "").unwrap();
+    let refused = world.baibox(&["up", "--branch", "21.03", "--env", "other", "--path", taken.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(2));
+
+    // A changed line is seen by the next process, without a build.
+    let module = world.folder.join("common/src/ai/backend/common/__init__.py");
+    let before = std::fs::read_to_string(&module).unwrap();
+    std::fs::write(&module, format!("{before}\nEDITED = 'seen'\n")).unwrap();
+    let seen = world.inside("manager", &["python", "-c", "import ai.backend.common as c; print(c.EDITED)"]);
+    assert!(seen.contains("seen"), "{seen}");
+    world.succeeds(&["restart", "--env", world.id, "manager"]);
+
+    // Work that is nowhere else is not deleted.
+    assert_eq!(world.baibox(&["delete", world.id, "--yes"]).status.code(), Some(1));
+    std::fs::write(&module, before).unwrap();
+
+    // Plug-ins are found by entry point, and packages are what they say.
+    let points = "import pkg_resources as p; print([e.name for e in p.iter_entry_points('backendai_scheduler_v10')])";
+    assert!(world.inside("manager", &["python", "-c", points]).contains("fifo"));
+    world.inside("manager", &["dpkg", "--audit"]);
+
+    // Compose alone gives the same stack.
+    world.succeeds(&["stop", "--env", world.id]);
+    let file = world.folder.join(".baibox").join(world.id).join("compose.yaml");
+    docker(&[
+        "compose",
+        "--file",
+        file.to_str().unwrap(),
+        "--project-name",
+        world.id,
+        "up",
+        "--detach",
+        "--wait",
+        "--no-recreate",
+        "manager",
+        "agent",
+        "webserver",
+        "storage-proxy",
+        "workspace",
+    ]);
+    let proof = world.succeeds(&["verify", "--env", world.id, "--json"]);
+    assert!(proof.contains("ALIVE"), "{proof}");
+
+    world.succeeds(&["stop", "--env", world.id]);
+    world.succeeds(&["start", "--env", world.id]);
+
+    world.succeeds(&["delete", world.id, "--yes"]);
+    assert!(!world.folder.exists());
+    for kind in ["network", "volume"] {
+        assert_eq!(labelled(kind, world.id), "", "{kind}");
+    }
+    let containers = docker(&["ps", "-aq", "--filter", &format!("label=ai.baibox.environment={}", world.id)]);
+    assert_eq!(containers, "");
+    let images = docker(&["images", "-q", "--filter", "label=ai.baibox.release=21.03"]);
+    assert_eq!(images, "");
+}
