@@ -52,7 +52,7 @@ impl Index {
 
     /// The file of a version that images for `target` take, for a lock.
     ///
-    /// `cutoff` is a date; what was uploaded on that day or later does not exist.
+    /// `cutoff` is a date; what was uploaded after that day (UTC) does not exist, as for uv.
     pub async fn choose(
         &self,
         fetcher: &Fetcher,
@@ -62,7 +62,10 @@ impl Index {
         cutoff: Option<&str>,
     ) -> Result<LockedFile> {
         let files = self.files(fetcher, project).await?;
-        let old = |found: &IndexFile| !matches!((&found.uploaded, cutoff), (Some(uploaded), Some(cutoff)) if uploaded.as_str() >= cutoff);
+        let old = |found: &IndexFile| match (found.uploaded.as_deref().and_then(|time| time.get(..10)), cutoff) {
+            (Some(day), Some(cutoff)) => day <= cutoff,
+            _ => true,
+        };
         let known = files.iter().filter(|(_, found)| old(found)).map(|(file, _)| file.as_str());
         let wanted = || format!("{project} {version}");
         let file = select::best(known, project, version, target).ok_or_else(|| PythonError::NoneFits { pin: wanted() })?;
