@@ -1,101 +1,110 @@
 //! Working trees of the components: from git, or from source distributions.
 
+mod git;
 mod metadata;
+#[cfg(test)]
+mod real;
 mod sdist;
 
+pub use git::{TreeState, clone, reachable, state, trees};
 pub use metadata::read as metadata;
 pub use sdist::unpack;
 
 use crate::error::Fault;
+use crate::fetch::Fetcher;
+use crate::model::Digest;
+use crate::python::Index;
+use crate::store::Store;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use tokio::process::Command;
 
-/// Marks the commit that a source distribution became, so that later work is told from it.
-const IMPORT_TAG: &str = "baibox/import";
-
-/// git in a folder, without the questions that it would ask a person.
-fn git(folder: &Path) -> Command {
-    let mut command = Command::new("git");
-    command.arg("-C").arg(folder).env("GIT_TERMINAL_PROMPT", "0").stdin(Stdio::null()).kill_on_drop(true);
-    // The trees may belong to another user than the one that asks.
-    command.args(["-c", "safe.directory=*"]);
-    command
-}
-
-async fn run_git(folder: &Path, arguments: &[&str]) -> Result<String> {
-    let output = git(folder)
-        .args(arguments)
-        .output()
-        .await
-        .with_context(|| Fault::engine("`git` cannot be started").hint("type `baibox doctor --fix`"))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        anyhow::bail!("`git {}` failed in `{}`: {}", arguments.join(" "), folder.display(), said.trim());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-/// How a working tree is.
+/// Where source trees come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TreeState {
-    pub branch: String,
-    pub commit: String,
-    /// Files differ from the commit, or are new.
-    pub dirty: bool,
-    /// Commits, of any branch or stash, that no remote has.
-    pub unpushed: bool,
+pub enum Origin {
+    /// Clones of `<base>/<repository>`.
+    Git { base: String },
+    /// Source distributions of the Python package index.
+    Pypi,
 }
 
-pub async fn state(tree: &Path) -> Result<TreeState> {
-    let commit = run_git(tree, &["rev-parse", "HEAD"]).await?;
-    let branch = run_git(tree, &["rev-parse", "--abbrev-ref", "HEAD"]).await?;
-    let dirty = !run_git(tree, &["status", "--porcelain"]).await?.is_empty();
-    let imported = run_git(tree, &["tag", "--list", IMPORT_TAG]).await?;
-    let mut arguments = vec!["rev-list", "--max-count=1", "--all", "HEAD", "--not", "--remotes"];
-    if !imported.is_empty() {
-        arguments.push(IMPORT_TAG);
+/// One component's tree, as a release names it.
+#[derive(Clone, Copy, Debug)]
+pub struct Component<'a> {
+    pub repository: &'a str,
+    /// Project on the package index.
+    pub project: &'a str,
+    /// Source distribution, by file name and digest.
+    pub file: &'a str,
+    pub sha256: &'a Digest,
+}
+
+/// A tree that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceTree {
+    pub path: PathBuf,
+    /// It was there before: nothing was fetched, and nothing in it changed.
+    pub adopted: bool,
+}
+
+/// git where the host of `base` answers, else source distributions.
+pub async fn automatic(base: &str, repository: &str) -> Origin {
+    if reachable(base, repository).await { Origin::Git { base: base.to_owned() } } else { Origin::Pypi }
+}
+
+/// Brings a component's tree to `into`. A git tree that is there is adopted as it
+/// is; anything else that is there is refused, since it is somebody's work.
+///
+/// Several may run at once, one per folder.
+pub async fn ensure(
+    origin: &Origin,
+    component: &Component<'_>,
+    branch: &str,
+    into: &Path,
+    fetcher: &Fetcher,
+    store: &Store,
+    index: &Index,
+) -> Result<SourceTree> {
+    let tree = |adopted| SourceTree { path: into.to_owned(), adopted };
+    if into.join(".git").exists() {
+        return Ok(tree(true));
     }
-    let unpushed = !run_git(tree, &arguments).await?.is_empty();
-    Ok(TreeState { branch, commit, dirty, unpushed })
-}
-
-/// The git working trees directly in an environment's folder.
-pub fn trees(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.with_context(|| format!("cannot list `{}`", folder.display()))?,
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        if path.join(".git").exists() {
-            found.push(path);
+    free(into)?;
+    match origin {
+        Origin::Git { base } => clone(base, component.repository, branch, into).await?,
+        Origin::Pypi => {
+            if !store.has(component.sha256) {
+                let urls = index.urls(fetcher, component.project, component.file).await?;
+                fetcher.file(&urls, component.sha256).await?;
+            }
+            unpack(component.file, &store.read(component.sha256)?, branch, into).await?;
         }
     }
-    found.sort();
-    Ok(found)
+    Ok(tree(false))
 }
 
-/// Clones a branch; the tree has its name only when it is whole.
-pub async fn clone(base: &str, repository: &str, branch: &str, into: &Path) -> Result<()> {
-    let url = format!("{}/{repository}", base.trim_end_matches('/'));
-    let parent = into.parent().context("a source tree needs a folder around it")?;
-    std::fs::create_dir_all(parent).with_context(|| format!("cannot create `{}`", parent.display()))?;
-    let scratch = tempfile::Builder::new().prefix(".baibox-clone-").tempdir_in(parent)?;
-    let tree = scratch.path().join("tree");
-    let place = tree.to_string_lossy().into_owned();
-    run_git(parent, &["clone", "--quiet", "--branch", branch, &url, &place]).await.with_context(|| {
-        Fault::new(format!("cannot clone the branch `{branch}` of `{url}`"))
-            .hint("name another place with `--git-base URL`, or take PyPI's source distributions with `--source pypi`")
-    })?;
-    std::fs::rename(&tree, into).with_context(|| format!("cannot name the tree `{}`", into.display()))
+/// Nothing stands where a tree shall be; an empty folder is nothing.
+fn free(into: &Path) -> Result<()> {
+    let taken = match std::fs::symlink_metadata(into) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        Ok(found) if found.is_dir() => {
+            std::fs::read_dir(into).with_context(|| format!("cannot list `{}`", into.display()))?.next().is_some()
+        }
+        _ => true,
+    };
+    if taken {
+        return Err(Fault::new(format!("`{}` is there, but it is not a git working tree", into.display()))
+            .hint(format!(
+                "move `{}` away, or make it a repository with `git init`, then type the same command again",
+                into.display()
+            ))
+            .into());
+    }
+    Ok(())
 }
 
-/// Whether a repository answers in a short time.
-pub async fn reachable(base: &str, repository: &str) -> bool {
-    let url = format!("{}/{repository}", base.trim_end_matches('/'));
-    let asked = git(Path::new("/")).args(["ls-remote", "--heads", &url]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    matches!(tokio::time::timeout(std::time::Duration::from_secs(10), asked).await, Ok(Ok(status)) if status.success())
+/// Gives a whole tree its name, never one that is taken.
+fn settle(tree: &Path, into: &Path) -> Result<()> {
+    free(into)?;
+    // Another process may be faster: renaming over a folder that is not empty fails.
+    std::fs::rename(tree, into).with_context(|| format!("cannot name the tree `{}`", into.display()))
 }

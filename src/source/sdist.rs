@@ -1,8 +1,11 @@
 //! A source distribution becomes a git working tree.
 
-use super::{IMPORT_TAG, run_git};
+use super::git::{IMPORT_TAG, answer, git};
+use super::settle;
+use crate::model::SOURCE_DATE_EPOCH;
 use crate::oci::Tree;
 use anyhow::{Context, Result, bail};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -10,37 +13,55 @@ use std::path::Path;
 
 /// The most that one source distribution may hold, unpacked.
 const LIMIT: u64 = 1 << 30;
+/// And how many entries: small ones fill a disk's tables before they fill the disk.
+const ENTRIES: usize = 200_000;
+
+/// git as on a host where nobody has configured anything: the same archive is the same commit everywhere.
+async fn plain_git(tree: &Path, arguments: &[&str]) -> Result<String> {
+    let mut command = git(tree);
+    command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
+    let date = format!("{SOURCE_DATE_EPOCH} +0000");
+    for who in ["AUTHOR", "COMMITTER"] {
+        command.env(format!("GIT_{who}_NAME"), "baibox").env(format!("GIT_{who}_EMAIL"), "baibox@localhost");
+        command.env(format!("GIT_{who}_DATE"), &date);
+    }
+    command.args(arguments);
+    answer(command, tree, arguments).await
+}
 
 /// Unpacks a `.tar.gz` below one folder of its own into `into`, as one commit on `branch`.
 ///
-/// Only regular files and folders are taken; the tree has its name when it is whole.
+/// Regular files, folders and links that stay inside are taken; the tree has its name when it is whole.
 pub async fn unpack(file: &str, bytes: &[u8], branch: &str, into: &Path) -> Result<()> {
     let parent = into.parent().context("a source tree needs a folder around it")?;
     fs::create_dir_all(parent).with_context(|| format!("cannot create `{}`", parent.display()))?;
     let scratch = tempfile::Builder::new().prefix(".baibox-unpack-").tempdir_in(parent)?;
     let tree = scratch.path().join("tree");
     fs::create_dir(&tree)?;
-    write_files(file, bytes, &tree).with_context(|| format!("cannot unpack `{file}`"))?;
+    write_files(file, bytes, &tree, LIMIT).with_context(|| format!("cannot unpack `{file}`"))?;
     let place = into.file_name().context("a source tree needs a name")?.to_string_lossy().into_owned();
-    run_git(&tree, &["init", "--quiet", "--initial-branch", branch]).await?;
+    // An empty template: this host's would bring its own hooks.
+    plain_git(&tree, &["init", "--quiet", "--template=", "--initial-branch", branch]).await?;
     fs::create_dir_all(tree.join(".git/info"))?;
     fs::write(tree.join(".git/info/exclude"), "__pycache__/\n*.py[co]\n.mypy_cache/\n.pytest_cache/\n.venv/\n")?;
-    run_git(&tree, &["add", "--all", "--force", "."]).await?;
+    plain_git(&tree, &["add", "--all", "--force", "."]).await?;
     let message = format!("{place}: as published in {file}");
-    let identity = ["-c", "user.name=baibox", "-c", "user.email=baibox@localhost", "-c", "commit.gpgsign=false"];
-    let commit = ["commit", "--quiet", "--no-verify", "--date", "2021-03-01T00:00:00Z", "--message", &message];
-    run_git(&tree, &[&identity[..], &commit[..]].concat()).await?;
-    run_git(&tree, &["tag", IMPORT_TAG]).await?;
-    fs::rename(&tree, into).with_context(|| format!("cannot name the tree `{}`", into.display()))
+    plain_git(&tree, &["commit", "--quiet", "--no-verify", "--no-gpg-sign", "--message", &message]).await?;
+    plain_git(&tree, &["tag", IMPORT_TAG]).await?;
+    settle(&tree, into)
 }
 
-fn write_files(file: &str, bytes: &[u8], into: &Path) -> Result<()> {
+fn write_files(file: &str, bytes: &[u8], into: &Path, limit: u64) -> Result<()> {
     if !file.ends_with(".tar.gz") {
         bail!("it is not a `.tar.gz`");
     }
-    let mut archive = tar::Archive::new(flate2::read::MultiGzDecoder::new(bytes).take(LIMIT));
+    let mut archive = tar::Archive::new(Bounded { inner: flate2::read::MultiGzDecoder::new(bytes), left: limit, limit });
     let mut top: Option<String> = None;
-    for entry in archive.entries()? {
+    let mut links: BTreeMap<String, String> = BTreeMap::new();
+    for (number, entry) in archive.entries()?.enumerate() {
+        if number == ENTRIES {
+            bail!("it has more than {ENTRIES} entries");
+        }
         let mut entry = entry?;
         let name = String::from_utf8(entry.path_bytes().into_owned()).context("a path is not UTF-8")?;
         let kind = entry.header().entry_type();
@@ -52,34 +73,89 @@ fn write_files(file: &str, bytes: &[u8], into: &Path) -> Result<()> {
         if *top.get_or_insert_with(|| first.to_owned()) != first {
             bail!("`{name}` is outside of its first folder");
         }
-        if rest.split('/').next() == Some(".git") {
-            bail!("`{name}` would be git's own record");
+        // Published trees hold the record of a submodule now and then. It is left out, in
+        // any case and at any depth: git would run in it, with the settings that it brings.
+        if rest.split('/').any(|part| part.eq_ignore_ascii_case(".git")) {
+            continue;
         }
         let place = into.join(rest);
         match kind {
-            tar::EntryType::Directory => fs::create_dir_all(&place)?,
+            tar::EntryType::Directory => fs::create_dir_all(&place).with_context(|| format!("`{name}`"))?,
             tar::EntryType::Regular | tar::EntryType::Continuous => {
-                fs::create_dir_all(place.parent().context("a file needs a folder")?)?;
-                // Nothing but this loop writes here, and it makes no links to write through.
+                let folder = place.parent().context("a file needs a folder")?;
+                fs::create_dir_all(folder).with_context(|| format!("`{name}`"))?;
+                // Nothing but this loop writes here, and links come after it.
                 let mut out =
                     fs::File::options().write(true).create_new(true).open(&place).with_context(|| format!("`{name}`"))?;
-                std::io::copy(&mut entry, &mut out)?;
+                std::io::copy(&mut entry, &mut out).with_context(|| format!("`{name}`"))?;
                 out.flush()?;
                 let mode = if entry.header().mode()? & 0o111 == 0 { 0o644 } else { 0o755 };
                 out.set_permissions(fs::Permissions::from_mode(mode))?;
             }
-            _ => bail!("`{name}` is neither a file nor a folder"),
+            tar::EntryType::Symlink => {
+                let target = entry.link_name_bytes().with_context(|| format!("the link `{name}` leads nowhere"))?;
+                let target = String::from_utf8(target.into_owned()).context("a link is not UTF-8")?;
+                if !stays_inside(rest, &target) {
+                    bail!("the link `{name}` leads to `{target}`, out of the tree");
+                }
+                if links.insert(rest.to_owned(), target).is_some() {
+                    bail!("`{name}` is there twice");
+                }
+            }
+            _ => bail!("`{name}` is neither a file, nor a folder, nor a symbolic link"),
         }
     }
     if top.is_none() {
         bail!("it is empty");
     }
+    // Below folders that are real: no link's place leads through another.
+    for place in links.keys() {
+        let mut above = Path::new(place).ancestors().skip(1);
+        if above.any(|folder| links.contains_key(&*folder.to_string_lossy())) {
+            bail!("`{place}` lies below a link");
+        }
+    }
+    for (place, target) in links {
+        let place = into.join(place);
+        fs::create_dir_all(place.parent().context("a link needs a folder")?)?;
+        std::os::unix::fs::symlink(&target, &place).with_context(|| format!("`{}`", place.display()))?;
+    }
     Ok(())
+}
+
+/// A relative target that goes up no further than the tree's top, and only at its
+/// beginning: `..` after the name of another link would go up from where that leads.
+fn stays_inside(place: &str, target: &str) -> bool {
+    let parts: Vec<&str> = target.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let up = parts.iter().take_while(|part| **part == "..").count();
+    let depth = place.split('/').count() - 1;
+    let gits = parts.iter().any(|part| part.eq_ignore_ascii_case(".git"));
+    !place.is_empty() && !target.is_empty() && !target.starts_with('/') && !gits && up <= depth && !parts[up..].contains(&"..")
+}
+
+/// Ends with an error, not with an early end, where an archive unpacks to too much.
+struct Bounded<R> {
+    inner: R,
+    left: u64,
+    limit: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.left = self
+            .left
+            .checked_sub(count as u64)
+            .ok_or_else(|| std::io::Error::other(format!("it is larger than {} bytes when unpacked", self.limit)))?;
+        Ok(count)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::git::run_git;
     use super::*;
+    use crate::error::Fault;
 
     fn sdist(files: &[(&str, &str)]) -> Vec<u8> {
         let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
@@ -112,10 +188,107 @@ mod tests {
     #[tokio::test]
     async fn hostile_source_distributions_leave_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        for bad in ["../evil", "/evil", "x-1/../../evil", "x-1/.git/hooks/post-checkout", "y/other"] {
+        for bad in ["../evil", "/evil", "x-1/../../evil", "x-1/setup.cfg", "x-1/setup.cfg/x", "y/other"] {
             let bytes = sdist(&[("x-1/setup.cfg", ""), (bad, "x")]);
             assert!(unpack("x-1.tar.gz", &bytes, "21.03", &folder.path().join("tree")).await.is_err(), "{bad}");
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn records_of_git_are_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = folder.path().join("tree");
+        let bytes = sdist(&[
+            ("x-1/.git/hooks/post-checkout", "x"),
+            ("x-1/static/.git", "gitdir: ../../.git/modules/static"),
+            ("x-1/a/.GIT/config", "[core]\n\tfsmonitor = touch owned\n"),
+            ("x-1/static/index.html", ""),
+            ("x-1/.gitignore", ""),
+        ]);
+        unpack("x-1.tar.gz", &bytes, "21.03", &tree).await.unwrap();
+        assert_eq!(run_git(&tree, &["ls-files"]).await.unwrap(), ".gitignore\nstatic/index.html");
+        assert!(!super::super::state(&tree).await.unwrap().dirty);
+    }
+
+    fn with_link(place: &str, target: &str) -> Vec<u8> {
+        let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+        let mut header = tar::Header::new_gnu();
+        header.set_size(0);
+        header.set_mode(0o644);
+        builder.append_data(&mut header.clone(), "x-1/a/b/file", std::io::empty()).unwrap();
+        header.set_entry_type(tar::EntryType::Symlink);
+        builder.append_link(&mut header.clone(), "x-1/up", "a/b").unwrap();
+        header.set_path(place).unwrap();
+        header.set_link_name_literal(target).unwrap();
+        header.set_cksum();
+        builder.append(&header, std::io::empty()).unwrap();
+        builder.into_inner().unwrap().finish().unwrap()
+    }
+
+    #[tokio::test]
+    async fn links_stay_inside_or_are_refused() {
+        for (place, target, taken) in [
+            ("x-1/l", "a/b/file", true),
+            ("x-1/a/l", "../up/file", true),
+            ("x-1/a/b/l", "../..", true),
+            ("x-1/l", "missing", true),
+            ("x-1/l", "/etc/passwd", false),
+            ("x-1/l", "../x", false),
+            ("x-1/a/l", "../../x", false),
+            ("x-1/l", "up/../../x", false),
+            ("x-1/l", "a/../..", false),
+            ("x-1/l", ".git/config", false),
+            ("x-1/up/l", "file", false),
+            ("x-1/up", "a", false),
+            ("x-1/a/b/file", "x", false),
+            ("x-1", "x", false),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let tree = folder.path().join("tree");
+            let found = unpack("x-1.tar.gz", &with_link(place, target), "21.03", &tree).await;
+            assert_eq!(found.is_ok(), taken, "{place} -> {target}: {found:?}");
+            assert_eq!(tree.exists(), taken);
+        }
+    }
+
+    #[test]
+    fn an_archive_that_unpacks_to_too_much_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let zeros = "\0".repeat(1 << 20);
+        let bytes = sdist(&[("x-1/zeros", &zeros)]);
+        assert!(bytes.len() < 1 << 14);
+        let fault = write_files("x-1.tar.gz", &bytes, folder.path(), 1 << 16).unwrap_err();
+        assert!(format!("{fault:#}").contains("larger than 65536 bytes"), "{fault:#}");
+    }
+
+    #[tokio::test]
+    async fn one_archive_is_one_commit_everywhere() {
+        let bytes = sdist(&[("x-1/setup.cfg", "[metadata]\r\n"), ("x-1/.gitignore", "*.egg-info\n"), ("x-1/x.egg-info/a", "")]);
+        let mut commits = std::collections::BTreeSet::new();
+        for _ in 0..2 {
+            let folder = tempfile::tempdir().unwrap();
+            let tree = folder.path().join("common");
+            unpack("x-1.tar.gz", &bytes, "21.03", &tree).await.unwrap();
+            let state = super::super::state(&tree).await.unwrap();
+            assert!(!state.dirty && !state.unpushed);
+            assert_eq!(run_git(&tree, &["ls-files"]).await.unwrap().lines().count(), 3);
+            assert_eq!(fs::read(tree.join("setup.cfg")).unwrap(), b"[metadata]\r\n");
+            commits.insert(state.commit);
+            // Times of commits have whole seconds: the second one is made in another.
+            tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+        }
+        assert_eq!(commits.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_there_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = folder.path().join("common");
+        fs::create_dir(&tree).unwrap();
+        fs::write(tree.join("work"), "mine").unwrap();
+        let fault = unpack("x-1.tar.gz", &sdist(&[("x-1/a", "")]), "21.03", &tree).await.unwrap_err();
+        assert!(!fault.downcast_ref::<Fault>().unwrap().hints.is_empty(), "{fault:?}");
+        assert_eq!(fs::read_to_string(tree.join("work")).unwrap(), "mine");
     }
 }

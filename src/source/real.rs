@@ -1,0 +1,47 @@
+//! Against the configured index: `cargo test --lib source::real -- --ignored --nocapture`.
+
+use super::*;
+use crate::python::index;
+use crate::release::Catalog;
+
+#[tokio::test]
+#[ignore = "needs a package index"]
+async fn every_published_component_becomes_a_clean_tree_that_tells_of_itself() {
+    let store = Store::open(&std::env::temp_dir().join("baibox-python-test")).unwrap();
+    let base = index::configured().or_else(index::default_of_host_pip).expect("skipped: this host has neither an index nor pip");
+    let (fetcher, index) = (Fetcher::new(&store).unwrap(), Index::new(&base));
+    for branch in Catalog::branches() {
+        let release = Catalog::release(&branch).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let bring = || {
+            let trees = release.components.iter().map(|found| {
+                let (repository, project, file) = (&found.repository, &found.project, &found.file);
+                let component = Component { repository, project, file, sha256: &found.sha256 };
+                let into = folder.path().join(&found.name);
+                let (branch, fetcher, store, index) = (&branch, &fetcher, &store, &index);
+                async move { ensure(&Origin::Pypi, &component, branch, &into, fetcher, store, index).await }
+            });
+            futures_util::future::try_join_all(trees)
+        };
+        let since = std::time::Instant::now();
+        let first = bring().await.unwrap();
+        eprintln!("{branch}: {} trees in {:.1} s", first.len(), since.elapsed().as_secs_f64());
+        assert!(first.iter().all(|tree| !tree.adopted) && bring().await.unwrap().iter().all(|tree| tree.adopted));
+        for (component, tree) in release.components.iter().zip(&first) {
+            let state = state(&tree.path).await.unwrap();
+            assert_eq!(
+                (state.branch.as_str(), state.dirty, state.unpushed),
+                (branch.as_str(), false, false),
+                "{}",
+                component.name
+            );
+            let metadata = metadata(&tree.path, &component.project).unwrap();
+            crate::python::editable::tree(&component.name, &metadata, &crate::python::Layout::new(&release.python))
+                .unwrap()
+                .check()
+                .unwrap();
+            let points: usize = metadata.entry_points.values().map(std::collections::BTreeMap::len).sum();
+            eprintln!("{} {} at {}: {points} entry points", metadata.name, metadata.version, &state.commit[..12]);
+        }
+    }
+}
