@@ -80,7 +80,18 @@ pub async fn remove(engine: &dyn Engine, environment: &Environment, leftovers: &
         engine.remove_volume(volume).await?;
     }
     for image in &leftovers.images {
-        engine.remove_image(image).await?;
+        remove_image(engine, image).await?;
     }
     Ok(())
+}
+
+/// A container that the engine is just removing is in no list, but holds its image.
+async fn remove_image(engine: &dyn Engine, image: &str) -> Result<()> {
+    for _ in 1..ROUNDS {
+        if engine.remove_image(image).await.is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    engine.remove_image(image).await
 }
