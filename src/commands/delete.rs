@@ -42,7 +42,7 @@ pub async fn run(context: &Context, options: &Delete) -> Result<()> {
         return Err(Fault::usage("nothing was removed").hint("say `--yes` to remove it without being asked").into());
     }
     let stage = context.ui.stage("delete");
-    stack::remove(&*engine, &leftovers).await?;
+    stack::remove(&*engine, &environment, &leftovers).await?;
     // Services run as root: what they wrote in the folder may need root to remove.
     std::fs::remove_dir_all(&environment.folder)
         .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })

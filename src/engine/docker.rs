@@ -235,14 +235,18 @@ impl Engine for Docker {
         let failed = || format!("cannot run a command in `{container}`");
         let exec = self.api.create_exec(container, config).await.with_context(failed)?;
         let started = self.api.start_exec(&exec.id, None).await.with_context(failed)?;
-        let mut output = Vec::new();
+        let (mut output, mut errors) = (Vec::new(), Vec::new());
         if let bollard::exec::StartExecResults::Attached { output: mut stream, .. } = started {
             while let Some(message) = stream.next().await {
-                output.extend_from_slice(&message.with_context(failed)?.into_bytes());
+                match message.with_context(failed)? {
+                    LogOutput::StdErr { message } => errors.extend_from_slice(&message),
+                    other => output.extend_from_slice(&other.into_bytes()),
+                }
             }
         }
         let ended = self.api.inspect_exec(&exec.id).await.with_context(failed)?;
-        Ok(Said { code: ended.exit_code.unwrap_or(-1), output: String::from_utf8_lossy(&output).into_owned() })
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Said { code: ended.exit_code.unwrap_or(-1), output: text(output), errors: text(errors) })
     }
 
     async fn last_log(&self, container: &str, lines: u32) -> Result<String> {

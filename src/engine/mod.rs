@@ -79,7 +79,15 @@ pub struct Container {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
     pub code: i64,
+    /// Standard output alone: progress on standard error must not get between its lines.
     pub output: String,
+    pub errors: String,
+}
+
+impl Said {
+    pub fn all(&self) -> String {
+        format!("{}{}", self.output, self.errors)
+    }
 }
 
 #[async_trait]

@@ -45,10 +45,33 @@ pub async fn leftovers(engine: &dyn Engine, environment: &Environment, others: &
     })
 }
 
-/// Removes it: containers first, since they hold the rest.
-pub async fn remove(engine: &dyn Engine, leftovers: &Leftovers) -> Result<()> {
-    for (id, _) in &leftovers.containers {
-        engine.remove_container(id).await?;
+/// How often the containers are asked for again; agents end theirs within a moment.
+const ROUNDS: u32 = 50;
+
+/// Removes it: containers first, since they hold the rest. The agent's own may come
+/// and go meanwhile, so they are asked for until none is left.
+pub async fn remove(engine: &dyn Engine, environment: &Environment, leftovers: &Leftovers) -> Result<()> {
+    let mut round = 0;
+    loop {
+        let mut containers = engine.containers(&environment.id).await?;
+        if containers.is_empty() {
+            break;
+        }
+        // The agent makes containers: it goes first.
+        containers.sort_by_key(|container| container.service != "agent");
+        let mut last = Ok(());
+        for container in &containers {
+            if let Err(error) = engine.remove_container(&container.id).await {
+                last = Err(error);
+            }
+        }
+        round += 1;
+        if round == ROUNDS {
+            last?;
+            anyhow::bail!("containers of `{}` come again and again", environment.id);
+        }
+        // The pace of asking; the condition is that none is left.
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     for network in &leftovers.networks {
         engine.remove_network(network).await?;
@@ -57,7 +80,18 @@ pub async fn remove(engine: &dyn Engine, leftovers: &Leftovers) -> Result<()> {
         engine.remove_volume(volume).await?;
     }
     for image in &leftovers.images {
-        engine.remove_image(image).await?;
+        remove_image(engine, image).await?;
     }
     Ok(())
+}
+
+/// A container that the engine is just removing is in no list, but holds its image.
+async fn remove_image(engine: &dyn Engine, image: &str) -> Result<()> {
+    for _ in 1..ROUNDS {
+        if engine.remove_image(image).await.is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    engine.remove_image(image).await
 }

@@ -39,7 +39,7 @@ pub async fn verify(engine: &dyn Engine, environment: &Environment) -> Result<Pr
     let run = client(engine, &workspace.id, environment, &["run", "--rm", "-c", &code, "python"]).await?;
     // The client echoes what it does; the session's own line stands alone.
     let Some(hello) = run.output.lines().map(str::trim).find(|line| *line == HELLO) else {
-        return Err(Fault::unhealthy(format!("hello world did not say so:\n{}", run.output.trim_end()))
+        return Err(Fault::unhealthy(format!("hello world did not say so:\n{}{}", run.output, run.errors.trim_end()))
             .hint(format!("see what the agent says: `baibox logs --env {} agent manager`", environment.id))
             .into());
     };
@@ -52,7 +52,7 @@ async fn client(engine: &dyn Engine, workspace: &str, environment: &Environment,
     if said.code == 0 {
         return Ok(said);
     }
-    Err(Fault::unhealthy(format!("`backend.ai {}` ended with {}:\n{}", words.join(" "), said.code, said.output.trim_end()))
+    Err(Fault::unhealthy(format!("`backend.ai {}` ended with {}:\n{}", words.join(" "), said.code, said.all().trim_end()))
         .hint(format!("see what the services say: `baibox logs --env {}`", environment.id))
         .into())
 }
