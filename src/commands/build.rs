@@ -4,6 +4,7 @@ use crate::cli::One;
 use crate::debian::Mirror;
 use crate::environment::Environment;
 use crate::fetch::Fetcher;
+use crate::lock::Lock;
 use crate::plan::{self, Plan};
 use crate::python::{Index, PythonError, index};
 use crate::release::{Catalog, Release};
@@ -34,12 +35,17 @@ pub fn plan(environment: &Environment, release: &Release) -> Result<Plan> {
 
 /// Makes the images of an environment and remembers their references.
 pub async fn images(context: &Context, environment: &mut Environment) -> Result<Outcome> {
-    let release = Catalog::release(environment.branch.as_str())?;
+    let (release, mut lock) = locked(environment)?;
     let plan = plan(environment, &release)?;
     let builder = builder(context).await?;
     let outcome = builder.build(&plan).await?;
     let references: BTreeMap<String, String> =
         outcome.images.iter().map(|(name, image)| (name.clone(), image.reference.clone())).collect();
+    for component in &release.components {
+        let state = source::state(&environment.folder.join(&component.name)).await?;
+        lock.sources.insert(component.name.clone(), state.commit);
+    }
+    lock.write(&environment.lock_file())?;
     if environment.images != references {
         let earlier = std::mem::replace(&mut environment.images, references);
         environment.superseded.extend(earlier.into_values());
@@ -48,6 +54,17 @@ pub async fn images(context: &Context, environment: &mut Environment) -> Result<
         environment.save(&context.store)?;
     }
     Ok(outcome)
+}
+
+/// The release as the environment's own lock pins it.
+pub fn locked(environment: &Environment) -> Result<(Release, Lock)> {
+    let mut release = Catalog::release(environment.branch.as_str())?;
+    let lock = match Lock::read(&environment.lock_file())? {
+        Some(lock) => lock,
+        None => Lock::of_release(&release)?,
+    };
+    lock.apply(&mut release);
+    Ok((release, lock))
 }
 
 /// What building needs, from this host's configuration.

@@ -26,7 +26,7 @@ pub async fn run(context: &Context, options: Up) -> Result<()> {
     let release = Catalog::release(environment.branch.as_str())?;
     sources(context, &options, &environment, &release).await?;
     if options.dry_run {
-        let plan = build::plan(&environment, &release)?;
+        let plan = build::plan(&environment, &build::locked(&environment)?.0)?;
         let builder = build::builder(context).await?;
         return context.print(&plan, &plan.print(|key| builder.fragment(key).is_some()));
     }

@@ -44,6 +44,9 @@ impl Environment {
     pub fn compose_file(&self) -> PathBuf {
         self.state_folder().join("compose.yaml")
     }
+    pub fn lock_file(&self) -> PathBuf {
+        self.state_folder().join("lock.toml")
+    }
     pub fn save(&self, store: &Store) -> Result<()> {
         let text = serde_json::to_vec_pretty(self)?;
         let path = self.state_folder().join("environment.json");

@@ -68,13 +68,19 @@ impl PythonLock {
     /// Reads and checks a lock; all faults come at once.
     pub fn parse(text: &str) -> Result<Self, PythonError> {
         let lock: Self = toml::from_str(text).map_err(|error| PythonError::Lock { faults: vec![error.to_string()] })?;
-        let faults = lock.faults();
-        if faults.is_empty() { Ok(lock) } else { Err(PythonError::Lock { faults }) }
+        lock.check()?;
+        Ok(lock)
+    }
+
+    /// All faults of a lock that was read as part of another file.
+    pub fn check(&self) -> Result<(), PythonError> {
+        let faults = self.faults();
+        if faults.is_empty() { Ok(()) } else { Err(PythonError::Lock { faults }) }
     }
 
     fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
-        if !self.python.strip_prefix("3.").is_some_and(|minor| minor.parse::<u32>().is_ok()) {
+        if self.python.strip_prefix("3.").is_none_or(|minor| minor.parse::<u32>().is_err()) {
             faults.push(format!("`{}` is not a minor version of Python 3", self.python));
         }
         if time::Date::parse(&self.cutoff, time::macros::format_description!("[year]-[month]-[day]")).is_err() {

@@ -1,0 +1,85 @@
+//! What an environment is made of, exactly: `lock.toml` in its folder.
+//!
+//! File names, versions and digests, and the commits of the trees; no addresses,
+//! since where a file comes from is the host's business. The release's shipped lock
+//! is copied when the environment is made, and from then on the environment's own
+//! is right: a newer baibox does not change what an environment stands on.
+
+use crate::debian::LockedDeb;
+use crate::python::PythonLock;
+use crate::release::Release;
+use crate::store::write_atomically;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// `lock.toml`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lock {
+    pub branch: String,
+    /// Component → commit that its tree was at when it was last built.
+    pub sources: BTreeMap<String, String>,
+    pub python: PythonLock,
+    /// Package set → its packages.
+    pub debian: BTreeMap<String, Vec<LockedDeb>>,
+}
+
+const HEADER: &str =
+    "# Exact inputs of this environment, written by baibox. Addresses are not in it: any mirror serves them.\n\n";
+
+impl Lock {
+    /// The lock that ships with a release.
+    pub fn of_release(release: &Release) -> Result<Self> {
+        Ok(Self {
+            branch: release.branch.clone(),
+            sources: BTreeMap::new(),
+            python: release.python_lock.clone().context("the release has no Python lock")?,
+            debian: release.debian_lock.clone(),
+        })
+    }
+
+    /// The lock in `path`, if there is one.
+    pub fn read(path: &Path) -> Result<Option<Self>> {
+        let text = match std::fs::read_to_string(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            text => text.with_context(|| format!("cannot read `{}`", path.display()))?,
+        };
+        let lock: Self = toml::from_str(&text).with_context(|| format!("`{}` is not a lock", path.display()))?;
+        lock.python.check().with_context(|| format!("`{}` is not a lock", path.display()))?;
+        Ok(Some(lock))
+    }
+
+    /// Writes it if that changes the file.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let text = format!("{HEADER}{}", toml::to_string(self)?);
+        if std::fs::read_to_string(path).is_ok_and(|before| before == text) {
+            return Ok(());
+        }
+        write_atomically(path, text.as_bytes()).with_context(|| format!("cannot write `{}`", path.display()))
+    }
+
+    /// Puts the locked files in the place of the release's.
+    pub fn apply(&self, release: &mut Release) {
+        release.python_lock = Some(self.python.clone());
+        release.debian_lock = self.debian.clone();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::release::Catalog;
+
+    #[test]
+    fn a_lock_is_read_as_it_was_written_and_names_no_address() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock.toml");
+        assert_eq!(Lock::read(&path).unwrap(), None);
+        let lock = Lock::of_release(&Catalog::release("21.03").unwrap()).unwrap();
+        lock.write(&path).unwrap();
+        assert_eq!(Lock::read(&path).unwrap(), Some(lock));
+        assert!(!std::fs::read_to_string(&path).unwrap().contains("://"));
+    }
+}
