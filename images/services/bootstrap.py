@@ -31,7 +31,6 @@ def schema() -> None:
 
 
 def fixtures() -> None:
-
     from ai.backend.manager import models
     import sqlalchemy as sa
 
@@ -46,8 +45,8 @@ def fixtures() -> None:
                     if kind is not None and column.name in row:
                         by_name = type(column.type).__name__ == "EnumType"
                         row[column.name] = kind[row[column.name]] if by_name else kind(row[column.name])
-            statement = sa.dialects.postgresql.insert(table, rows).on_conflict_do_nothing()
-            connection.execute(statement)
+                # One by one, since rows may leave out different columns.
+                connection.execute(sa.dialects.postgresql.insert(table, row).on_conflict_do_nothing())
 
 
 {"etcd": etcd, "schema": schema, "fixtures": fixtures}[sys.argv[1]]()

@@ -1,5 +1,7 @@
 //! What a release branch is made of, as data under `images/releases/<branch>/`.
 
+mod check;
+
 use crate::debian::{LockedDeb, Options};
 use crate::error::Fault;
 use crate::model::Digest;
@@ -17,8 +19,12 @@ static IMAGES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/images");
 #[serde(deny_unknown_fields)]
 pub struct Release {
     pub branch: String,
+    /// How the sources of this release are laid out.
+    pub era: Era,
     /// Minor version of CPython in the images.
     pub python: String,
+    /// Day, `YYYY-MM-DD`, after which nothing published counts when Python pins are resolved.
+    pub cutoff: String,
     /// Sets of Debian packages, by name.
     pub debian: BTreeMap<String, PackageSet>,
     #[serde(rename = "component")]
@@ -33,6 +39,16 @@ pub struct Release {
     pub debian_lock: BTreeMap<String, Vec<LockedDeb>>,
     #[serde(skip)]
     pub python_lock: Option<PythonLock>,
+}
+
+/// How the sources of a release are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Era {
+    /// One repository for each component.
+    Components,
+    /// One repository for all.
+    Monorepo,
 }
 
 /// Packages that are resolved together.
@@ -152,32 +168,7 @@ impl Release {
 
     /// Every name that is used is defined; all faults at once.
     fn check(&self) -> Result<(), Fault> {
-        let mut faults = Vec::new();
-        let environments = self.python_lock.as_ref().map(|lock| &lock.environments);
-        for (name, set) in &self.debian {
-            if let Some(on) = set.on.as_ref().filter(|on| !self.debian.contains_key(*on)) {
-                faults.push(format!("the package set `{name}` stands on `{on}`, which is not there"));
-            }
-        }
-        for image in &self.images {
-            for set in image.packages.iter().filter(|set| !self.debian.contains_key(*set)) {
-                faults.push(format!("the image `{}` asks for the package set `{set}`, which is not there", image.name));
-            }
-            for link in image.links.iter().filter(|link| self.component(link).is_none()) {
-                faults.push(format!("the image `{}` links the component `{link}`, which is not there", image.name));
-            }
-            if let Some(environment) =
-                image.environment.as_ref().filter(|name| !environments.is_some_and(|known| known.contains_key(*name)))
-            {
-                faults.push(format!(
-                    "the image `{}` asks for the Python environment `{environment}`, which is not locked",
-                    image.name
-                ));
-            }
-            for file in image.files.values().filter(|file| Catalog::file(&file.from).is_err()) {
-                faults.push(format!("the image `{}` takes `images/{}`, which is not there", image.name, file.from));
-            }
-        }
+        let faults = check::faults(self);
         if faults.is_empty() {
             return Ok(());
         }
@@ -199,6 +190,28 @@ mod tests {
             for set in release.debian.keys() {
                 assert!(release.debian_lock.get(set).is_some_and(|debs| !debs.is_empty()), "{branch}: `{set}` is not locked");
             }
+        }
+    }
+
+    #[test]
+    fn a_release_with_faults_names_all_of_them() {
+        let mut release = Catalog::release("21.03").unwrap();
+        release.cutoff = "soon".into();
+        release.debian.get_mut("base").unwrap().on = Some("tools".into());
+        release.components[0].file = "other-1.0.tar.gz".into();
+        release.components[1].name = "common".into();
+        release.ports.insert("redis".into(), release.ports["etcd"]);
+        release.images[0].links.push("nothing".into());
+        let text = release.check().unwrap_err().to_string();
+        for part in [
+            "`soon` is not a day",
+            "the package set `base` stands on itself",
+            "`other-1.0.tar.gz` is not a source distribution of `backend.ai-manager`",
+            "two components are called `common`",
+            "`etcd` and `redis` want the same port 8121",
+            "the image `manager` links the component `nothing`",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Compose file and configurations of an environment, as text from values.
 
+mod dialect;
+
 use crate::environment::Environment;
+use crate::error::Fault;
 use crate::oci::Settings;
 use crate::release::Catalog;
 use anyhow::{Context, Result};
@@ -24,7 +27,7 @@ pub struct Inputs {
 }
 
 /// Template and the place of its text, below the environment's state folder.
-const TEMPLATES: [(&str, &str); 8] = [
+const TEMPLATES: [(&str, &str); 10] = [
     ("compose.yaml", "compose.yaml"),
     ("manager.toml", "manager/manager.toml"),
     ("alembic.ini", "manager/alembic.ini"),
@@ -33,14 +36,17 @@ const TEMPLATES: [(&str, &str); 8] = [
     ("webserver.conf", "webserver/webserver.conf"),
     ("etcd.json", "etcd.json"),
     ("fixtures.json", "fixtures.json"),
+    ("client-admin.sh", "client/admin.sh"),
+    ("client-user.sh", "client/user.sh"),
 ];
 
 /// Files that are taken as they are.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 6] = [
     ("services/bootstrap.py", "services/bootstrap.py"),
     ("services/krunner.py", "services/krunner.py"),
     ("services/postgres.sh", "services/postgres.sh"),
     ("compat/baibox_engine.py", "compat/baibox_engine.py"),
+    ("compat/baibox_docker.py", "compat/baibox_docker.py"),
     ("compat/sitecustomize.py", "compat/sitecustomize.py"),
 ];
 
@@ -49,10 +55,10 @@ pub fn render(environment: &Environment, inputs: &Inputs) -> Result<BTreeMap<Str
     let values = values(environment, inputs)?;
     let mut handlebars = Handlebars::new();
     handlebars.set_strict_mode(true);
-    handlebars.register_escape_fn(handlebars::no_escape);
     handlebars.register_helper("json", Box::new(as_json));
     let mut files = BTreeMap::new();
     for (template, place) in TEMPLATES {
+        handlebars.register_escape_fn(dialect::escape(template));
         let path = format!("templates/{}/{template}", environment.branch);
         let text = handlebars
             .render_template(Catalog::file(&path)?, &values)
@@ -68,6 +74,8 @@ pub fn render(environment: &Environment, inputs: &Inputs) -> Result<BTreeMap<Str
 }
 
 fn values(environment: &Environment, inputs: &Inputs) -> Result<Value> {
+    let folder = mountable(environment)?;
+    let state = format!("{folder}/.baibox/{}", environment.id);
     let compute = environment.images.get("python").context("the compute image was not built")?;
     let (name, tag) = compute.rsplit_once(':').context("an image reference has a tag")?;
     let name = name.strip_prefix(REGISTRY).unwrap_or(name).trim_start_matches('/');
@@ -76,8 +84,13 @@ fn values(environment: &Environment, inputs: &Inputs) -> Result<Value> {
     Ok(json!({
         "id": environment.id,
         "branch": environment.branch,
-        "folder": environment.folder,
-        "state": environment.state_folder(),
+        "folder": folder,
+        // What the agent calls by a fixed name, and what it is here.
+        "renamed": json!({
+            "/tmp/backend.ai/ipc/container": format!("{state}/ipc/container"),
+            "backendai-krunner.v7.static-gnu": format!("{}_krunner", environment.id),
+        }).to_string(),
+        "state": state,
         "ports": environment.ports,
         "subnet": environment.subnet,
         "gateway": environment.gateway,
@@ -88,6 +101,23 @@ fn values(environment: &Environment, inputs: &Inputs) -> Result<Value> {
         "registry": REGISTRY,
         "python": { "name": name, "tag": tag, "id": inputs.compute_id, "labels": labels },
     }))
+}
+
+/// The folder, which containers see at the same path: one that a mount can name.
+fn mountable(environment: &Environment) -> Result<&str, Fault> {
+    let refused = |why: &str| {
+        Fault::usage(format!("the folder `{}` cannot be mounted: {why}", environment.folder.display()))
+            .hint("name another one with `--path FOLDER`")
+    };
+    let folder = environment.folder.to_str().ok_or_else(|| refused("its path is not UTF-8"))?;
+    // A colon ends the path in every engine's notation of a mount.
+    if folder.contains(':') {
+        return Err(refused("its path holds a `:`"));
+    }
+    if folder.chars().any(char::is_control) {
+        return Err(refused("its path holds a control character"));
+    }
+    Ok(folder.trim_end_matches('/'))
 }
 
 /// Services of the graph; `true` marks those that run once.
@@ -112,38 +142,4 @@ pub fn services() -> BTreeMap<String, bool> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn environment() -> Environment {
-        let release = Catalog::release("21.03").unwrap();
-        let text = json!({
-            "id": "dev2103", "branch": "21.03", "folder": "/home/me/dev2103",
-            "ports": release.ports, "subnet": "10.213.0.0/24", "gateway": "10.213.0.1",
-            "secrets": {"database": "d", "storage-manager": "m", "storage-client": "c"},
-            "ulimits": {"nofile": 20000},
-            "images": release.images.iter().map(|image| (image.name.clone(), format!("baibox.local/21.03/{}:0", image.name)))
-                .collect::<BTreeMap<_, _>>(),
-        });
-        serde_json::from_value(text).unwrap()
-    }
-
-    #[test]
-    fn every_template_renders_and_the_graph_has_all_services() {
-        let inputs =
-            Inputs { socket: "/var/run/docker.sock".into(), compute_id: "sha256:0".into(), compute: Settings::default() };
-        let files = render(&environment(), &inputs).unwrap();
-        let compose = &files["compose.yaml"];
-        for service in services().keys() {
-            assert!(compose.contains(&format!("\n  {service}:\n")), "{service}");
-        }
-        assert!(!compose.contains("0.0.0.0:8"), "ports are bound to 127.0.0.1");
-        assert!(compose.contains("BAIBOX_ULIMITS: '{\"nofile\":20000}'"));
-        for place in ["etcd.json", "fixtures.json"] {
-            serde_json::from_str::<Value>(&files[place]).unwrap();
-        }
-        for place in ["manager/manager.toml", "agent/agent.toml", "storage-proxy/storage-proxy.toml"] {
-            toml::from_str::<toml::Table>(&files[place]).unwrap();
-        }
-    }
-}
+mod tests;

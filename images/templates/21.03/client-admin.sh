@@ -1,0 +1,6 @@
+# Written by baibox; changes are overwritten.
+# `source` it on the host to use a client there as admin@lablup.com; the workspace has the administrator's already.
+export BACKEND_ENDPOINT='http://127.0.0.1:{{ports.manager}}'
+export BACKEND_ENDPOINT_TYPE='api'
+export BACKEND_ACCESS_KEY='AKIAIOSFODNN7EXAMPLE'
+export BACKEND_SECRET_KEY='wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY'

@@ -1,0 +1,65 @@
+use super::*;
+use crate::release::Catalog;
+
+fn environment(folder: &str) -> Environment {
+    let release = Catalog::release("21.03").unwrap();
+    let value = json!({
+        "id": "dev2103", "branch": "21.03", "folder": folder,
+        "ports": release.ports, "subnet": "10.213.0.0/24", "gateway": "10.213.0.1",
+        "secrets": {"database": "d", "storage-manager": "m", "storage-client": "c"},
+        "ulimits": {"nofile": 20000},
+        "images": release.images.iter().map(|image| (image.name.clone(), format!("baibox.local/21.03/{}:0", image.name)))
+            .collect::<BTreeMap<_, _>>(),
+    });
+    serde_json::from_value(value).unwrap()
+}
+
+fn files(folder: &str) -> Result<BTreeMap<String, String>> {
+    let release = Catalog::release("21.03")?;
+    let compute = release.images.iter().find(|image| image.name == "python").unwrap().settings.clone();
+    render(&environment(folder), &Inputs { socket: "/var/run/docker.sock".into(), compute_id: "sha256:0".into(), compute })
+}
+
+#[test]
+fn every_rendered_file_of_a_release_is_its_golden() {
+    let files = files("/home/me/dev2103").unwrap();
+    insta::with_settings!({ snapshot_path => "golden/21.03", prepend_module_to_snapshot => false, omit_expression => true }, {
+        for (_, place) in TEMPLATES {
+            insta::assert_snapshot!(place.replace('/', "-"), files[place]);
+        }
+    });
+}
+
+#[test]
+fn the_graph_has_all_services_and_publishes_to_this_host_alone() {
+    let files = files("/home/me/dev2103").unwrap();
+    let compose = &files["compose.yaml"];
+    for service in services().keys() {
+        assert!(compose.contains(&format!("\n  {service}:\n")), "{service}");
+    }
+    for line in compose.lines().filter(|line| line.trim_start().starts_with("ports:")) {
+        assert!(line.contains("[\"127.0.0.1:"), "{line}");
+    }
+    let sockets = compose.lines().filter(|line| line.contains("docker.sock")).count();
+    assert_eq!(sockets, 1, "one service has the engine's socket");
+}
+
+#[test]
+fn odd_folders_are_escaped_or_refused() {
+    let odd = r#"/home/it's "$HOME" & {{x}} \ ü"#;
+    let files = files(odd).unwrap();
+    for place in ["etcd.json", "fixtures.json"] {
+        serde_json::from_str::<Value>(&files[place]).unwrap();
+    }
+    for place in ["manager/manager.toml", "agent/agent.toml", "storage-proxy/storage-proxy.toml", "webserver/webserver.conf"] {
+        toml::from_str::<toml::Table>(&files[place]).unwrap_or_else(|error| panic!("{place}: {error}"));
+    }
+    let agent: toml::Table = toml::from_str(&files["agent/agent.toml"]).unwrap();
+    assert_eq!(agent["container"]["scratch-root"].as_str(), Some(format!("{odd}/.baibox/dev2103/scratches").as_str()));
+    let line = files["compose.yaml"].lines().find(|line| line.contains("BAIBOX_WORKSPACE")).unwrap();
+    assert_eq!(line.trim(), r#"BAIBOX_WORKSPACE: "/home/it's \"$$HOME\" & {{x}} \\ ü""#);
+    for bad in ["/home/a:b", "/home/a\nb"] {
+        let error = self::files(bad).unwrap_err();
+        assert_eq!(crate::error::exit_of(&error), crate::error::Exit::Usage, "{bad}");
+    }
+}
