@@ -6,9 +6,9 @@ ROOT/<number>/<path>.py becomes OUT/<number>/var/cache/pycache/<path>.cpython-XY
 the layout that PYTHONPYCACHEPREFIX=/var/cache/pycache reads; tracebacks name /<path>.py.
 
 Byte code marks what the compiling process refers to more than once, interned
-names among them. A process that compiled or imported something else before
-gives other bytes, so each file gets a process of its own, forked from one that
-does nothing but fork.
+names among them. A process that compiled something else before gives other
+bytes, so each package gets a process of its own, forked from one that compiles
+nothing, and its modules come in the same order: what is kept is kept by package.
 """
 import os
 import py_compile
@@ -19,17 +19,21 @@ TAG = sys.implementation.cache_tag
 
 
 def jobs(root, out, numbers):
-    # Plain strings: pathlib interns the parts of every path, which the children would inherit.
+    """Each package with its modules, the largest first so that no process is left with it at the end."""
+    found = []
     for number in numbers:
         source = os.path.join(root, number)
         os.makedirs(os.path.join(out, number), exist_ok=True)
+        modules, size = [], 0
         for folder, folders, files in os.walk(source):
             folders.sort()
             for name in sorted(files):
                 path = os.path.join(folder, name)
                 if name.endswith(".py") and not os.path.islink(path):
-                    inside = path[len(source) + 1:]
-                    yield path, inside, os.path.join(out, number, "var/cache/pycache", f"{inside[:-3]}.{TAG}.pyc")
+                    modules.append(path[len(source) + 1:])
+                    size += os.path.getsize(path)
+        found.append((size, number, modules))
+    return sorted(found, reverse=True)
 
 
 def compile_one(path, inside, code):
@@ -59,21 +63,24 @@ def main():
         if status != 0:
             sys.exit(f"{path}: its compilation ended with the status {status}")
 
-    for path, inside, code in jobs(root, out, numbers):
+    work = jobs(root, out, numbers)
+    for _, number, modules in work:
         if len(running) == most:
             reap()
         child = os.fork()
         if child == 0:
-            # Nothing of the parent may run on: a fault here is the file's own.
+            # Nothing of the parent may run on: a fault here is the package's own.
             ended = 1
             try:
-                compile_one(path, inside, code)
+                for inside in sorted(modules):
+                    code = os.path.join(out, number, "var/cache/pycache", f"{inside[:-3]}.{TAG}.pyc")
+                    compile_one(os.path.join(root, number, inside), inside, code)
                 ended = 0
             except BaseException as error:
-                os.write(2, f"{path}: {error!r}\n".encode())
+                os.write(2, f"{number}: {error!r}\n".encode())
             finally:
                 os._exit(ended)
-        running[child] = path
+        running[child] = number
     while running:
         reap()
 

@@ -9,11 +9,12 @@ use crate::model::{Digest, SOURCE_DATE_EPOCH};
 use crate::oci::{Image, Node, Settings, Tree};
 use crate::plan::{Input, Plan, Recipe};
 use crate::python;
+use crate::store::Store;
 use crate::ui::Stage;
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 
 impl Builder {
     /// Makes what is missing, each part as soon as what it stands on is there.
@@ -42,6 +43,8 @@ impl Builder {
         match task {
             Task::Make(key) => {
                 let recipe = &recipes[key];
+                self.bring(recipe).await.with_context(|| format!("cannot fetch `{}`", recipe.title()))?;
+                let _memory = self.memory.acquire_many(self.weight(recipe)).await?;
                 let tree = self.tree(recipes, recipe).await.with_context(|| format!("cannot make `{}`", recipe.title()))?;
                 self.keep(key, tree).await
             }
@@ -65,19 +68,7 @@ impl Builder {
     /// Writes the fragment and remembers that the recipe gave it.
     async fn keep(&self, key: &Digest, tree: Tree) -> Result<()> {
         let (store, key) = (self.store.clone(), key.clone());
-        tokio::task::spawn_blocking(move || {
-            tree.check()?;
-            let (folders, content) = tree.split_folders();
-            let mut bytes = Vec::new();
-            folders.write_fragment(&mut bytes)?;
-            let folders = store.put(&bytes)?;
-            let mut writer = store.writer()?;
-            content.write_fragment(&mut writer)?;
-            let (content, _) = writer.commit()?;
-            store.record_action(&key, &super::Fragment { folders, content })?;
-            Ok(())
-        })
-        .await?
+        tokio::task::spawn_blocking(move || keep(&store, &key, tree)).await?
     }
 
     async fn tree(&self, recipes: &BTreeMap<Digest, Recipe>, recipe: &Recipe) -> Result<Tree> {
@@ -129,16 +120,40 @@ impl Builder {
         }
     }
 
+    /// Fetches what a recipe is made of; that needs no memory worth counting.
+    async fn bring(&self, recipe: &Recipe) -> Result<()> {
+        match recipe {
+            Recipe::Deb { deb, .. } => debian::download(&self.fetcher, &self.mirror, deb).await,
+            Recipe::Wheel { name, input, .. } => self.python_input(name, input).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// MiB of memory that making it takes, about: the packed file and what is in it.
+    fn weight(&self, recipe: &Recipe) -> u32 {
+        let packed = match recipe {
+            Recipe::Deb { deb, .. } => self.store.size(&deb.sha256).map(|size| size * 6),
+            Recipe::Wheel { input, .. } => self.store.size(&input.digest).map(|size| size * 3),
+            _ => None,
+        };
+        u32::try_from(packed.unwrap_or(0) >> 20).unwrap_or(u32::MAX).clamp(4, super::MEMORY)
+    }
+
     async fn deb(&self, deb: &debian::LockedDeb) -> Result<Vec<u8>> {
         debian::download(&self.fetcher, &self.mirror, deb).await?;
         Ok(self.store.read(&deb.sha256)?)
     }
 
-    async fn python_file(&self, project: &str, input: &Input) -> Result<Vec<u8>> {
+    async fn python_input(&self, project: &str, input: &Input) -> Result<()> {
         if !self.store.has(&input.digest) {
             let urls = self.index.urls(&self.fetcher, project, &input.file).await?;
             self.fetcher.file(&urls, &input.digest).await?;
         }
+        Ok(())
+    }
+
+    async fn python_file(&self, project: &str, input: &Input) -> Result<Vec<u8>> {
+        self.python_input(project, input).await?;
         Ok(self.store.read(&input.digest)?)
     }
 
@@ -216,12 +231,13 @@ impl Builder {
                 }
             }
         }
+        let input = tar_of(&self.store, &input)?;
         let step = Step {
             name: "build wheels".into(),
             image,
             command: ["/usr/bin/python3", "/build/build_wheels.py", "/build/sdists", "/build/wheels"].map(String::from).to_vec(),
             environment: step_environment(&["PYTHONPATH=/build/builders"]),
-            input: Some(tar_of(&input)?),
+            input: Some(input.path().to_owned()),
             output: Output::Folder("/build/wheels".into()),
             ..Step::default()
         };
@@ -244,17 +260,13 @@ impl Builder {
 
     async fn compile(&self, recipes: &BTreeMap<Digest, Recipe>, on: &[Vec<Digest>], keys: &[Digest]) -> Result<()> {
         let image = self.step_image(on).await?;
-        let mut input = Tree::default();
-        input.insert("w/compile.py", Node::file(0o644, python::COMPILE))?;
-        for (number, key) in keys.iter().enumerate() {
+        let mut fragments = Vec::new();
+        for key in keys {
             let Recipe::ByteCode { of, .. } = &recipes[key] else { bail!("not byte code") };
-            let fragment = self.fragment(of).context("the modules to compile are missing")?;
-            for (path, content) in files_of(File::open(self.store.blob_path(&fragment.content))?)? {
-                if path.ends_with(".py") {
-                    input.insert(&format!("w/{number}/{path}"), Node::file(0o644, content))?;
-                }
-            }
+            fragments.push(self.fragment(of).context("the modules to compile are missing")?.content);
         }
+        let store = self.store.clone();
+        let input = tokio::task::spawn_blocking(move || modules(&store, &fragments)).await??;
         let mut command: Vec<String> = ["/usr/bin/python3", "/w/compile.py", "/w", "/out"].map(String::from).to_vec();
         command.extend((0..keys.len()).map(|number| number.to_string()));
         let step = Step {
@@ -262,35 +274,101 @@ impl Builder {
             image,
             command,
             environment: step_environment(&[]),
-            input: Some(tar_of(&input)?),
+            input: Some(input.path().to_owned()),
             output: Output::Folder("/out".into()),
             ..Step::default()
         };
-        drop(input);
         let compiled = self.run_step(step).await?;
-        let mut trees: Vec<Tree> = keys.iter().map(|_| Tree::default()).collect();
-        for (path, content) in files_of(compiled.reopen()?)? {
-            // out/<number>/var/cache/pycache/…
-            let rest = path.strip_prefix("out/").and_then(|rest| rest.split_once('/'));
-            let Some((number, place)) = rest.and_then(|(number, place)| Some((number.parse::<usize>().ok()?, place))) else {
-                bail!("the compile step left `{path}`");
-            };
-            let Some(tree) = trees.get_mut(number) else { bail!("the compile step left `{path}`") };
-            tree.insert(place, Node::file(0o644, content))?;
-        }
-        for (key, tree) in keys.iter().zip(trees) {
-            self.keep(key, tree).await?;
-        }
-        Ok(())
+        let (store, keys) = (self.store.clone(), keys.to_vec());
+        tokio::task::spawn_blocking(move || keep_compiled(&store, &keys, compiled.reopen()?)).await?
     }
 
     /// dpkg's status file as a configure step left it.
     fn status_of(&self, key: &Digest) -> Result<String> {
         let fragment = self.fragment(key).context("the configured packages are missing")?;
-        let files = files_of(File::open(self.store.blob_path(&fragment.content))?)?;
-        let status = files.into_iter().find(|(path, _)| path == "var/lib/dpkg/status").context("no dpkg status was left")?;
-        Ok(String::from_utf8(status.1)?)
+        let mut status = None;
+        let file = File::open(self.store.blob_path(&fragment.content))?;
+        each_file(
+            file,
+            |path| path == "var/lib/dpkg/status",
+            |_, content| {
+                status = Some(content);
+                Ok(())
+            },
+        )?;
+        Ok(String::from_utf8(status.context("no dpkg status was left")?)?)
     }
+}
+
+/// Writes the fragment and remembers that the recipe gave it.
+fn keep(store: &Store, key: &Digest, tree: Tree) -> Result<()> {
+    tree.check()?;
+    let (folders, content) = tree.split_folders();
+    let mut bytes = Vec::new();
+    folders.write_fragment(&mut bytes)?;
+    let folders = store.put(&bytes)?;
+    let mut writer = store.writer()?;
+    content.write_fragment(&mut writer)?;
+    let (content, _) = writer.commit()?;
+    store.record_action(key, &super::Fragment { folders, content })?;
+    Ok(())
+}
+
+/// A tar file of what is compiled: `w/<number>/…` for each fragment, one in memory at a time.
+fn modules(store: &Store, fragments: &[Digest]) -> Result<tempfile::NamedTempFile> {
+    let file = tempfile::NamedTempFile::new_in(store.root().join("temporary"))?;
+    let mut out = std::io::BufWriter::with_capacity(1 << 18, file);
+    let mut script = Tree::default();
+    script.insert("w/compile.py", Node::file(0o644, python::COMPILE))?;
+    script.write_fragment(&mut out)?;
+    for (number, fragment) in fragments.iter().enumerate() {
+        let mut tree = Tree::default();
+        each_file(
+            File::open(store.blob_path(fragment))?,
+            |path| path.ends_with(".py"),
+            |path, content| Ok(tree.insert(&format!("w/{number}/{path}"), Node::file(0o644, content))?),
+        )?;
+        tree.write_fragment(&mut out)?;
+    }
+    out.write_all(&crate::oci::END_MARKER)?;
+    Ok(out.into_inner().map_err(std::io::IntoInnerError::into_error)?)
+}
+
+/// Cuts what the compile step left, `out/<number>/var/cache/pycache/…`, into fragments.
+fn keep_compiled(store: &Store, keys: &[Digest], stream: File) -> Result<()> {
+    let mut current: Option<(usize, Tree)> = None;
+    let mut seen = BTreeSet::new();
+    let mut flush = |current: &mut Option<(usize, Tree)>| -> Result<()> {
+        if let Some((number, tree)) = current.take() {
+            anyhow::ensure!(seen.insert(number), "the compile step mixed its outcomes");
+            keep(store, keys.get(number).context("the compile step left too much")?, tree)?;
+        }
+        Ok(())
+    };
+    each_file(
+        stream,
+        |_| true,
+        |path, content| {
+            let rest = path.strip_prefix("out/").and_then(|rest| rest.split_once('/'));
+            let Some((number, place)) = rest.and_then(|(number, place)| Some((number.parse::<usize>().ok()?, place))) else {
+                bail!("the compile step left `{path}`");
+            };
+            if current.as_ref().is_none_or(|(other, _)| *other != number) {
+                flush(&mut current)?;
+                current = Some((number, Tree::default()));
+            }
+            if let Some((_, tree)) = &mut current {
+                tree.insert(place, Node::file(0o644, content))?;
+            }
+            Ok(())
+        },
+    )?;
+    flush(&mut current)?;
+    // A package without modules has an empty fragment.
+    for (_, key) in keys.iter().enumerate().filter(|(number, _)| !seen.contains(number)) {
+        keep(store, key, Tree::default())?;
+    }
+    Ok(())
 }
 
 fn step_environment(more: &[&str]) -> Vec<String> {
@@ -302,26 +380,45 @@ fn step_environment(more: &[&str]) -> Vec<String> {
         .collect()
 }
 
-fn tar_of(tree: &Tree) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    tree.write_fragment(&mut bytes)?;
-    bytes.extend_from_slice(&crate::oci::END_MARKER);
-    Ok(bytes)
+fn tar_of(store: &Store, tree: &Tree) -> Result<tempfile::NamedTempFile> {
+    let mut file = tempfile::NamedTempFile::new_in(store.root().join("temporary"))?;
+    tree.write_fragment(&mut file)?;
+    file.write_all(&crate::oci::END_MARKER)?;
+    Ok(file)
 }
 
-/// Regular files of a tar stream, by normal path.
-fn files_of(stream: impl Read) -> Result<Vec<(String, Vec<u8>)>> {
-    let mut archive = tar::Archive::new(std::io::BufReader::new(stream));
+/// The largest file that a step may leave.
+const LARGEST_FILE: u64 = 512 << 20;
+
+/// Calls `each` for the regular files of a tar stream whose normal path is wanted.
+fn each_file(stream: impl Read, wanted: impl Fn(&str) -> bool, mut each: impl FnMut(&str, Vec<u8>) -> Result<()>) -> Result<()> {
+    let mut archive = tar::Archive::new(std::io::BufReader::with_capacity(1 << 18, stream));
     archive.set_ignore_zeros(true);
-    let mut files = Vec::new();
     for entry in archive.entries()? {
         let mut entry = entry?;
         if entry.header().entry_type().is_file() {
-            let path = Tree::normal_path(&String::from_utf8_lossy(&entry.path_bytes()))?;
-            let mut content = Vec::new();
-            entry.read_to_end(&mut content)?;
-            files.push((path, content));
+            let path = Tree::normal_path(std::str::from_utf8(&entry.path_bytes())?)?;
+            if wanted(&path) {
+                anyhow::ensure!(entry.size() <= LARGEST_FILE, "`{path}` is larger than {LARGEST_FILE} bytes");
+                let mut content = Vec::new();
+                entry.read_to_end(&mut content)?;
+                each(&path, content)?;
+            }
         }
     }
+    Ok(())
+}
+
+/// All of them.
+fn files_of(stream: impl Read) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut files = Vec::new();
+    each_file(
+        stream,
+        |_| true,
+        |path, content| {
+            files.push((path.to_owned(), content));
+            Ok(())
+        },
+    )?;
     Ok(files)
 }

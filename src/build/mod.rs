@@ -19,6 +19,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::sync::Arc;
 
+/// MiB that unpacked archives may take together.
+pub const MEMORY: u32 = 96;
+
 /// What building needs of the world.
 #[derive(Clone)]
 pub struct Builder {
@@ -31,6 +34,8 @@ pub struct Builder {
     pub ui: Ui,
     /// References of images that only steps ran on; they go when the build ends.
     pub steps: Arc<std::sync::Mutex<BTreeSet<String>>>,
+    /// Permits of one MiB each, so that archives unpacked at once fit in [`MEMORY`].
+    pub memory: Arc<tokio::sync::Semaphore>,
 }
 
 /// What a recipe gave: its folders, and everything else.

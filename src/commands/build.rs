@@ -1,5 +1,5 @@
 use super::Context;
-use crate::build::{Builder, Outcome};
+use crate::build::{Builder, MEMORY, Outcome};
 use crate::cli::One;
 use crate::debian::Mirror;
 use crate::environment::Environment;
@@ -79,6 +79,7 @@ pub async fn builder(context: &Context) -> Result<Builder> {
         engine,
         ui: context.ui.clone(),
         steps: Arc::default(),
+        memory: Arc::new(tokio::sync::Semaphore::new(MEMORY as usize)),
     })
 }
 

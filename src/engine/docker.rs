@@ -299,7 +299,8 @@ impl Docker {
         let failed = || format!("the step `{}` did not run", step.name);
         if let Some(input) = &step.input {
             let options = query::UploadToContainerOptions { path: "/".into(), ..Default::default() };
-            let body = bollard::body_full(Bytes::copy_from_slice(input));
+            let file = tokio::fs::File::open(input).await.with_context(failed)?;
+            let body = bollard::body_try_stream(tokio_util::io::ReaderStream::with_capacity(file, 1 << 18));
             self.api.upload_to_container(id, Some(options), body).await.with_context(failed)?;
         }
         self.api.start_container(id, None::<query::StartContainerOptions>).await.with_context(failed)?;

@@ -39,8 +39,8 @@ pub struct Step {
     pub image: String,
     pub command: Vec<String>,
     pub environment: Vec<String>,
-    /// A tar stream that is unpacked at `/` before the command runs.
-    pub input: Option<Vec<u8>>,
+    /// A file with a tar stream that is unpacked at `/` before the command runs.
+    pub input: Option<std::path::PathBuf>,
     pub network: bool,
     /// Name and hard value of resource limits to ask for.
     pub ulimits: BTreeMap<String, i64>,

@@ -2,10 +2,10 @@
 
 use crate::error::Fault;
 use crate::model::Digest;
-use crate::store::Store;
+use crate::store::{BlobWriter, Store, StoreError};
 use anyhow::{Context, Result};
 use futures_util::StreamExt;
-use std::io::Write;
+use std::io::{self, Write};
 use std::time::Duration;
 
 const ATTEMPTS: u32 = 4;
@@ -26,6 +26,8 @@ pub enum FetchError {
     Status { url: String, status: u16 },
     #[error("`{url}` cannot be reached")]
     Network { url: String, source: reqwest::Error },
+    #[error("what `{url}` sent cannot be kept")]
+    Write { url: String, source: io::Error },
     #[error("`{url}` sent more than {limit} bytes")]
     TooLarge { url: String, limit: u64 },
     #[error("`{url}` sent the content of `{found}`, not `{wanted}`")]
@@ -63,31 +65,26 @@ impl Fetcher {
         let _slot = self.slots.acquire().await.expect("never closed");
         let mut last = None;
         for url in urls {
-            let mut bytes = Vec::new();
-            match self.retry(url, "*/*", LARGEST, &mut bytes).await {
-                Ok(()) => {
-                    let found = Digest::of(&bytes);
-                    if found != *wanted {
-                        last = Some(
-                            anyhow::Error::new(FetchError::Digest { url: url.clone(), wanted: wanted.clone(), found }).context(
-                                Fault::new("a download was refused")
-                                    .hint("a proxy or mirror between may be changing files; try again or use another mirror"),
-                            ),
-                        );
-                        continue;
+            let mut writer = self.store.writer()?;
+            let outcome = self.retry(url, "*/*", LARGEST, &mut writer).await;
+            match outcome.and_then(|()| Ok(writer.commit_as(wanted)?)) {
+                Ok(_) => return Ok(()),
+                Err(error) => match error.downcast::<StoreError>() {
+                    Ok(StoreError::Unexpected { wanted, found }) => {
+                        let fault = Fault::new("a download was refused")
+                            .hint("a proxy or mirror between may be changing files; try again or use another mirror");
+                        last = Some(anyhow::Error::new(FetchError::Digest { url: url.clone(), wanted, found }).context(fault));
                     }
-                    let mut writer = self.store.writer()?;
-                    writer.write_all(&bytes)?;
-                    writer.commit_as(wanted)?;
-                    return Ok(());
-                }
-                Err(error) => last = Some(error),
+                    // A full disk is no reason to ask another mirror.
+                    Ok(other) => return Err(other.into()),
+                    Err(error) => last = Some(error),
+                },
             }
         }
         Err(last.unwrap_or_else(|| anyhow::anyhow!("no address is known for `{wanted}`")))
     }
 
-    async fn retry(&self, url: &str, accept: &str, limit: u64, into: &mut Vec<u8>) -> Result<()> {
+    async fn retry(&self, url: &str, accept: &str, limit: u64, into: &mut impl Sink) -> Result<()> {
         let mut attempt = 1;
         loop {
             match self.once(url, accept, limit, into).await {
@@ -100,8 +97,9 @@ impl Fetcher {
                     };
                     if !passing || attempt == ATTEMPTS {
                         return Err(error).context(
-                            Fault::new(format!("a download failed after {attempt} of {ATTEMPTS} attempts"))
-                                .hint("check the network, the proxy and the mirror that this host is configured for, then type the same command again"),
+                            Fault::new(format!("a download failed after {attempt} of {ATTEMPTS} attempts")).hint(
+                                "check the network, the proxy and the mirror that this host is configured for, then type the same command again",
+                            ),
                         );
                     }
                 }
@@ -113,26 +111,53 @@ impl Fetcher {
     }
 
     /// Goes on after the bytes that are already there, if the server can.
-    async fn once(&self, url: &str, accept: &str, limit: u64, into: &mut Vec<u8>) -> Result<(), FetchError> {
+    async fn once(&self, url: &str, accept: &str, limit: u64, into: &mut impl Sink) -> Result<(), FetchError> {
         let network = |source| FetchError::Network { url: url.to_owned(), source };
+        let local = |source| FetchError::Write { url: url.to_owned(), source };
         let mut request = self.client.get(url).header("accept", accept);
-        if !into.is_empty() {
-            request = request.header("range", format!("bytes={}-", into.len()));
+        if into.held() > 0 {
+            request = request.header("range", format!("bytes={}-", into.held()));
         }
         let answer = request.send().await.map_err(network)?;
         match answer.status().as_u16() {
             206 => {}
-            200 => into.clear(),
+            200 => into.restart().map_err(local)?,
             status => return Err(FetchError::Status { url: url.to_owned(), status }),
         }
         let mut stream = answer.bytes_stream();
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(network)?;
-            if (into.len() + chunk.len()) as u64 > limit {
+            if into.held() + chunk.len() as u64 > limit {
                 return Err(FetchError::TooLarge { url: url.to_owned(), limit });
             }
-            into.extend_from_slice(&chunk);
+            into.write_all(&chunk).map_err(local)?;
         }
         Ok(())
+    }
+}
+
+/// What an answer is written to; it knows how far it got.
+trait Sink: Write {
+    fn held(&self) -> u64;
+    /// Forgets what was written, for a server that begins anew.
+    fn restart(&mut self) -> io::Result<()>;
+}
+
+impl Sink for Vec<u8> {
+    fn held(&self) -> u64 {
+        self.len() as u64
+    }
+    fn restart(&mut self) -> io::Result<()> {
+        self.clear();
+        Ok(())
+    }
+}
+
+impl Sink for BlobWriter {
+    fn held(&self) -> u64 {
+        self.size()
+    }
+    fn restart(&mut self) -> io::Result<()> {
+        BlobWriter::restart(self)
     }
 }

@@ -135,17 +135,13 @@ impl Tree {
     /// [`SOURCE_DATE_EPOCH`], owners numeric, headers GNU.
     pub fn write_fragment(&self, out: &mut impl Write) -> io::Result<()> {
         self.check().map_err(io::Error::other)?;
-        let mut bytes = Vec::new();
         let (links, others): (Vec<_>, Vec<_>) = self.nodes.iter().partition(|(_, node)| matches!(node, Node::Hardlink { .. }));
+        let mut builder = tar::Builder::new(out);
         for (path, node) in others.into_iter().chain(links) {
-            bytes.clear();
-            let mut builder = tar::Builder::new(&mut bytes);
             append(&mut builder, path, node)?;
-            builder.finish()?;
-            drop(builder);
-            bytes.truncate(bytes.len() - END_MARKER.len());
-            out.write_all(&bytes)?;
         }
+        // Dropped, it would write the end marker; it owns nothing but a reference.
+        std::mem::forget(builder);
         Ok(())
     }
 }
@@ -153,7 +149,7 @@ impl Tree {
 /// Two empty blocks close a tar stream; a layer is its fragments and then this.
 pub const END_MARKER: [u8; 1024] = [0; 1024];
 
-fn append(builder: &mut tar::Builder<&mut Vec<u8>>, path: &str, node: &Node) -> io::Result<()> {
+fn append<W: Write>(builder: &mut tar::Builder<W>, path: &str, node: &Node) -> io::Result<()> {
     let mut header = tar::Header::new_gnu();
     header.set_mtime(SOURCE_DATE_EPOCH);
     header.set_uid(0);

@@ -9,7 +9,7 @@ use crate::model::Digest;
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
@@ -144,6 +144,20 @@ impl Write for BlobWriter {
 }
 
 impl BlobWriter {
+    /// Bytes written so far.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+    /// Begins again with nothing.
+    pub fn restart(&mut self) -> io::Result<()> {
+        self.file.flush()?;
+        let file = self.file.get_mut().as_file_mut();
+        file.set_len(0)?;
+        file.seek(io::SeekFrom::Start(0))?;
+        self.hasher = Sha256::new();
+        self.size = 0;
+        Ok(())
+    }
     pub fn commit(self) -> Result<(Digest, u64), StoreError> {
         let Self { store, file, hasher, size } = self;
         let digest = Digest::from_hasher(hasher);
