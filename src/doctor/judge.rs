@@ -155,7 +155,8 @@ fn kernel(facts: &Facts) -> Option<Finding> {
 }
 
 fn limits(facts: &Facts) -> Option<Finding> {
-    let limits = facts.limits.filter(|_| facts.local())?;
+    // The process that was found is that of the usual engine, not of one that somebody chose.
+    let limits = facts.limits.filter(|_| facts.default_endpoint())?;
     let mut low = Vec::new();
     if let Some(files) = limits.open_files.filter(|files| *files < OPEN_FILES) {
         low.push(format!("{files} open files (sessions ask {OPEN_FILES})"));
