@@ -63,10 +63,17 @@ impl std::error::Error for Fault {}
 pub fn render(error: &anyhow::Error) -> String {
     let mut lines = Vec::new();
     let mut hints: Vec<&str> = Vec::new();
+    // A fault that was attached as context is no link of the chain by itself.
+    let attached = error.downcast_ref::<Fault>();
+    if let Some(fault) = attached {
+        hints.extend(fault.hints.iter().map(String::as_str));
+    }
     for (depth, cause) in error.chain().enumerate() {
         let text = cause.to_string();
         lines.push(if depth == 0 { format!("error: {text}") } else { format!("  cause: {text}") });
-        if let Some(fault) = cause.downcast_ref::<Fault>() {
+        if let Some(fault) =
+            cause.downcast_ref::<Fault>().filter(|fault| !attached.is_some_and(|other| std::ptr::eq(*fault, other)))
+        {
             hints.extend(fault.hints.iter().map(String::as_str));
         }
     }
@@ -81,7 +88,8 @@ pub fn render(error: &anyhow::Error) -> String {
 
 /// The exit code that a chain asks for.
 pub fn exit_of(error: &anyhow::Error) -> Exit {
-    error.chain().find_map(|cause| cause.downcast_ref::<Fault>()).map_or(Exit::Failed, |fault| fault.exit)
+    let in_chain = || error.chain().find_map(|cause| cause.downcast_ref::<Fault>());
+    error.downcast_ref::<Fault>().or_else(in_chain).map_or(Exit::Failed, |fault| fault.exit)
 }
 
 #[cfg(test)]
@@ -99,5 +107,15 @@ mod tests {
             "error: the engine does not answer\n  cause: nothing listens at `/run/docker.sock`\n\nhint: type `baibox doctor --fix`"
         );
         assert_eq!(exit_of(&error), Exit::Engine);
+    }
+
+    #[test]
+    fn a_fault_attached_as_context_keeps_its_hints_and_exit_code() {
+        let error = Err::<(), _>(std::io::Error::other("refused"))
+            .context(Fault::usage("that is not taken").hint("type this"))
+            .context("it failed")
+            .unwrap_err();
+        assert_eq!(render(&error), "error: it failed\n  cause: that is not taken\n  cause: refused\n\nhint: type this");
+        assert_eq!(exit_of(&error), Exit::Usage);
     }
 }

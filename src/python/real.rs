@@ -3,7 +3,6 @@
 use super::*;
 use crate::fetch::Fetcher;
 use crate::model::Digest;
-use crate::release::Catalog;
 use crate::store::Store;
 use select::Target;
 use std::fmt::Write;
@@ -59,8 +58,9 @@ async fn the_shipped_lock_is_what_the_index_gives_at_its_cut_off() {
 #[ignore = "needs a package index"]
 async fn every_wheel_of_the_shipped_lock_becomes_a_tree() {
     let world = World::open();
-    for branch in Catalog::branches() {
-        let Some(lock) = Catalog::release(&branch).unwrap().python_lock else { continue };
+    for branch in ["21.03"] {
+        let text = std::fs::read_to_string(format!("images/releases/{branch}/python.lock")).unwrap();
+        let lock = PythonLock::parse(&text).unwrap();
         let layout = Layout::new(&lock.python);
         let since = Instant::now();
         let downloads = lock.files.iter().map(|file| async {

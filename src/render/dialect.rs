@@ -7,7 +7,7 @@ pub fn escape(template: &str) -> Escape {
     match template.rsplit_once('.').map(|(_, ending)| ending) {
         Some("yaml") => |text| quoted(text).replace('$', "$$"),
         Some("ini") => |text| text.replace('%', "%%"),
-        Some("sh") => |text| text.replace('\'', r"'\\''"),
+        Some("sh") => |text| text.replace('\'', r"'\''"),
         _ => quoted,
     }
 }
