@@ -1,24 +1,30 @@
+//! Forms in which figures, tables and finished stages are shown. Text in, text out.
+
 use std::time::Duration;
 
 /// `12.3 MB`, in powers of ten as disks are sold.
 pub fn bytes(count: u64) -> String {
     let mut value = count as f64;
-    for unit in ["B", "kB", "MB"] {
-        if value < 1000.0 {
+    for unit in ["B", "kB", "MB", "GB"] {
+        // What would be rounded to 1000.0 belongs to the next unit.
+        if value < 999.95 {
             return if unit == "B" { format!("{count} B") } else { format!("{value:.1} {unit}") };
         }
         value /= 1000.0;
     }
-    format!("{value:.1} GB")
+    format!("{value:.1} TB")
 }
 
-/// `0.4 s`, `1 min 5 s`.
+/// `0.4 s`, `1 min 5 s`, `2 h 3 min`.
 pub fn duration(time: Duration) -> String {
-    let seconds = time.as_secs();
-    if seconds >= 60 { format!("{} min {} s", seconds / 60, seconds % 60) } else { format!("{:.1} s", time.as_secs_f64()) }
+    match (time.as_millis() + 50) / 1000 {
+        0..60 => format!("{:.1} s", time.as_secs_f64()),
+        seconds @ 60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        seconds => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
 }
 
-/// Aligned columns; the last is not padded.
+/// Aligned columns; the last one is not padded.
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
@@ -30,15 +36,99 @@ pub fn table(rows: &[Vec<String>]) -> String {
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// How lines are dressed: colours and signs for people, words for logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dress {
+    Plain,
+    Signs,
+    Colours,
+}
+
+impl Dress {
+    /// What a stream gets, by what it is and what the person asked for.
+    pub(super) fn of(terminal: bool, term: Option<&str>, no_color: bool) -> Self {
+        match (terminal && term != Some("dumb"), no_color) {
+            (false, _) => Self::Plain,
+            (true, true) => Self::Signs,
+            (true, false) => Self::Colours,
+        }
+    }
+    fn paint(self, code: &str, text: &str) -> String {
+        if self == Self::Colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// The line that stays of a stage.
+    pub(super) fn done(self, name: &str, summary: &str, took: Duration) -> String {
+        match self {
+            Self::Plain => format!("{name}: {summary} ({})", duration(took)),
+            _ => {
+                let sign = self.paint("32", "✓");
+                format!("{sign} {}", columns(name, summary, took))
+            }
+        }
+    }
+    /// The line of a stage that ended early; `note` is what it did last.
+    pub(super) fn stopped(self, name: &str, note: &str, took: Duration) -> String {
+        let what = if note.is_empty() { "stopped".to_owned() } else { format!("stopped at: {note}") };
+        match self {
+            Self::Plain => format!("{name}: {what} ({})", duration(took)),
+            _ => format!("{} {}", self.paint("31", "✗"), columns(name, &what, took)),
+        }
+    }
+    /// A sign of life where no bar can move.
+    pub(super) fn progress(self, name: &str, position: u64, length: u64, note: &str) -> String {
+        let count = if length > 0 { format!(" {position}/{length}") } else { String::new() };
+        format!("{name}:{count} {note}").trim_end().to_owned()
+    }
+    pub(super) fn warning(self, text: &str) -> String {
+        format!("{} {text}", self.paint("33", "warning:"))
+    }
+}
+
+fn columns(name: &str, summary: &str, took: Duration) -> String {
+    format!("{name:<9} {summary:<48} {:>8}", duration(took))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn figures_read_as_people_say_them() {
-        assert_eq!([bytes(999), bytes(1_500), bytes(2_500_000_000)], ["999 B", "1.5 kB", "2.5 GB"]);
-        assert_eq!([duration(Duration::from_millis(420)), duration(Duration::from_secs(65))], ["0.4 s", "1 min 5 s"]);
-        let rows = [vec!["a".to_owned(), "b".to_owned()], vec!["long".to_owned(), "c".to_owned()]];
-        assert_eq!(table(&rows), "a     b\nlong  c");
+        let sizes = [0, 999, 1_500, 999_960, 2_500_000_000, 3_000_000_000_000].map(bytes);
+        assert_eq!(sizes, ["0 B", "999 B", "1.5 kB", "1.0 MB", "2.5 GB", "3.0 TB"]);
+        let times = [420, 59_940, 59_960, 65_000, 7_380_000].map(|milliseconds| duration(Duration::from_millis(milliseconds)));
+        assert_eq!(times, ["0.4 s", "59.9 s", "1 min 0 s", "1 min 5 s", "2 h 3 min"]);
+    }
+
+    #[test]
+    fn columns_are_aligned_and_lines_end_without_spaces() {
+        let rows = [vec!["a".to_owned(), "b".to_owned()], vec!["lōng".to_owned(), "c".to_owned()], vec!["x".to_owned()]];
+        assert_eq!(table(&rows), "a     b\nlōng  c\nx");
+        assert_eq!(table(&[]), "");
+    }
+
+    #[test]
+    fn colours_need_a_terminal_that_can_and_a_person_who_wants() {
+        assert_eq!(Dress::of(true, Some("xterm"), false), Dress::Colours);
+        assert_eq!(Dress::of(true, Some("xterm"), true), Dress::Signs);
+        assert_eq!(Dress::of(true, Some("dumb"), false), Dress::Plain);
+        assert_eq!(Dress::of(false, Some("xterm"), false), Dress::Plain);
+    }
+
+    #[test]
+    fn a_stage_leaves_one_line() {
+        let took = Duration::from_millis(4200);
+        assert_eq!(Dress::Plain.done("build", "12 images", took), "build: 12 images (4.2 s)");
+        assert_eq!(
+            Dress::Signs.done("build", "12 images, 3 layers new", took),
+            "✓ build     12 images, 3 layers new                             4.2 s"
+        );
+        assert!(Dress::Colours.done("build", "x", took).starts_with("\x1b[32m✓\x1b[0m build "));
+        assert_eq!(Dress::Plain.stopped("build", "byte code", took), "build: stopped at: byte code (4.2 s)");
+        assert!(Dress::Signs.stopped("load", "", took).starts_with("✗ load      stopped "));
+        assert_eq!(Dress::Plain.progress("build", 3, 12, "numpy"), "build: 3/12 numpy");
+        assert_eq!(Dress::Plain.progress("lock", 0, 0, "reading"), "lock: reading");
+        assert_eq!(Dress::Plain.warning("low"), "warning: low");
     }
 }
