@@ -15,16 +15,19 @@ use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Write};
+use std::sync::Arc;
 
 impl Builder {
     /// Makes what is missing, each part as soon as what it stands on is there.
     pub(super) async fn make(&self, plan: &Plan, missing: &BTreeSet<Digest>, stage: &Stage) -> Result<()> {
+        // One copy for all tasks: it is large.
+        let recipes = Arc::new(plan.recipes.clone());
         tasks::run(
             plan,
             missing,
             |task| {
                 let builder = self.clone();
-                let recipes = plan.recipes.clone();
+                let recipes = recipes.clone();
                 let stage = stage.clone();
                 async move {
                     tokio::spawn(async move {
@@ -136,7 +139,7 @@ impl Builder {
             Recipe::Wheel { input, .. } => self.store.size(&input.digest).map(|size| size * 3),
             _ => None,
         };
-        u32::try_from(packed.unwrap_or(0) >> 20).unwrap_or(u32::MAX).clamp(4, super::MEMORY)
+        u32::try_from(packed.unwrap_or(0) >> 20).unwrap_or(u32::MAX).clamp(12, super::MEMORY)
     }
 
     async fn deb(&self, deb: &debian::LockedDeb) -> Result<Vec<u8>> {
@@ -198,7 +201,7 @@ impl Builder {
         tokio::task::spawn_blocking(move || {
             let mut known = Below::default();
             for fragment in fragments {
-                known.add(File::open(store.blob_path(&fragment))?)?;
+                known.add(std::io::BufReader::with_capacity(1 << 18, File::open(store.blob_path(&fragment))?))?;
             }
             let mut changes = known.changes(std::io::BufReader::new(export.reopen()?))?;
             debian::configure::seal(&mut changes);
