@@ -139,7 +139,7 @@ impl Builder {
             Recipe::Wheel { input, .. } => self.store.size(&input.digest).map(|size| size * 3),
             _ => None,
         };
-        u32::try_from(packed.unwrap_or(0) >> 20).unwrap_or(u32::MAX).clamp(12, super::MEMORY)
+        u32::try_from(packed.unwrap_or(0) >> 20).unwrap_or(u32::MAX).clamp(16, super::MEMORY)
     }
 
     async fn deb(&self, deb: &debian::LockedDeb) -> Result<Vec<u8>> {

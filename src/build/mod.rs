@@ -20,7 +20,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 /// MiB that unpacked archives may take together.
-pub const MEMORY: u32 = 96;
+pub const MEMORY: u32 = 64;
 
 /// What building needs of the world.
 #[derive(Clone)]

@@ -59,8 +59,13 @@ impl Context {
 /// Runs a command line to its end; what went wrong is on standard error.
 pub fn run(cli: Cli) -> Exit {
     let ui = Ui::new(cli.quiet);
-    let outcome = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime").and_then(
-        |runtime| {
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // Archives are unpacked on these; more threads than work only hold memory.
+        .max_blocking_threads(8)
+        .build()
+        .context("cannot start the runtime")
+        .and_then(|runtime| {
             let outcome = runtime.block_on(async {
                 tokio::select! {
                     outcome = dispatch(cli, ui.clone()) => outcome,
@@ -70,8 +75,7 @@ pub fn run(cli: Cli) -> Exit {
             // Blocking work that was cut off must not hold the process.
             runtime.shutdown_background();
             outcome
-        },
-    );
+        });
     match outcome {
         Ok(()) => Exit::Done,
         Err(error) => {

@@ -43,7 +43,8 @@ fn bounded(file: &str, wheel: &[u8], limit: u64) -> Result<Tree, PythonError> {
         if entry.is_symlink() || !matches!(mode & 0o170_000, 0 | 0o100_000) {
             return Err(fault(&name, "not a regular file"));
         }
-        let mut content = Vec::new();
+        // A size that lies costs a reservation, not the memory behind it.
+        let mut content = Vec::with_capacity(usize::try_from(entry.size().min(limit - total)).unwrap_or(0));
         let read = |source| PythonError::Read { file: file.to_owned(), entry: name.clone(), source };
         (&mut entry).take(limit - total + 1).read_to_end(&mut content).map_err(read)?;
         total += content.len() as u64;
