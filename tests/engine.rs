@@ -9,6 +9,9 @@ struct World {
 }
 
 impl World {
+    fn new(scratch: &Path, name: &str) -> Self {
+        Self { folder: scratch.join(name), id: format!("baibox-{name}-{}", std::process::id()) }
+    }
     fn baibox(&self, arguments: &[&str]) -> Output {
         let output = Command::new(env!("CARGO_BIN_EXE_baibox")).args(arguments).output().unwrap();
         eprintln!("baibox {}\n{}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
@@ -57,7 +60,7 @@ fn a_release_branch_becomes_a_stack_that_says_hello_and_goes_without_a_trace() {
     // Other environments of this machine keep their images.
     let images = || docker(&["images", "-q", "--no-trunc", "--filter", "label=ai.baibox.release=21.03"]);
     let before_images = images();
-    let world = World { folder: scratch.path().join("env"), id: format!("baibox-test-{}", std::process::id()) };
+    let world = World::new(scratch.path(), "test");
     let place = world.folder.to_str().unwrap();
 
     let said = world.succeeds(&["up", "--branch", "21.03", "--env", &world.id, "--path", place, "--source", "pypi"]);
@@ -126,4 +129,67 @@ fn a_release_branch_becomes_a_stack_that_says_hello_and_goes_without_a_trace() {
     let containers = docker(&["ps", "-aq", "--filter", &format!("label=ai.baibox.environment={}", &world.id)]);
     assert_eq!(containers, "");
     assert_eq!(images(), before_images);
+}
+
+#[test]
+#[ignore = "needs an engine and package mirrors: run tests/all"]
+fn two_environments_live_side_by_side_one_of_them_from_git() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (one, two) = (World::new(scratch.path(), "one"), World::new(scratch.path(), "two"));
+    let up = |world: &World, more: &[&str]| {
+        let place = world.folder.to_str().unwrap();
+        let arguments = ["up", "--branch", "21.03", "--env", &world.id, "--path", place];
+        world.succeeds(&[&arguments[..], more].concat())
+    };
+    up(&one, &["--source", "pypi"]);
+
+    // The same sources as git repositories, as a mirror would serve them.
+    let mirror = scratch.path().join("mirror");
+    for component in ["agent", "client", "common", "manager", "storage-proxy", "webserver"] {
+        let name = if component == "client" { "client-py" } else { component };
+        let place = mirror.join(format!("backend.ai-{name}"));
+        let tree = one.folder.join(component);
+        git(scratch.path(), &["clone", "--quiet", "--bare", tree.to_str().unwrap(), place.to_str().unwrap()]);
+    }
+    let base = format!("file://{}", mirror.display());
+    let said = up(&two, &["--git-base", &base]);
+    assert!(said.contains("Hello World!"), "{said}");
+    assert!(!said.contains("fragments made"), "the second environment of a release builds nothing: {said}");
+    assert_eq!(git(&two.folder.join("common"), &["remote", "get-url", "origin"]).trim(), format!("{base}/backend.ai-common"));
+
+    // An agent removes sessions that it does not know every ten seconds: neither may see the other's.
+    for world in [&one, &two] {
+        world.inside("workspace", &["backend.ai", "run", "-t", "neighbour", "-c", "print(1)", "python"]);
+    }
+    let sessions = || {
+        docker(&[
+            "ps",
+            "--no-trunc",
+            "--filter",
+            "label=ai.backend.kernel-id",
+            "--format",
+            "{{.ID}} {{.Label \"ai.baibox.environment\"}}",
+        ])
+    };
+    let before = sessions();
+    for world in [&one, &two] {
+        assert!(before.contains(&world.id), "{before}");
+    }
+    let begin = std::time::Instant::now();
+    while begin.elapsed() < std::time::Duration::from_secs(60) {
+        // What is tested is that nothing happens for a minute; each look is a check.
+        std::thread::sleep(std::time::Duration::from_secs(5));
+        assert_eq!(sessions(), before, "a session did not outlive its neighbour's agent");
+    }
+
+    one.succeeds(&["delete", &one.id, "--yes"]);
+    // What the other one stands on is still there.
+    let said = two.succeeds(&["verify", "--env", &two.id]);
+    assert!(said.contains("Hello World!"), "{said}");
+    two.succeeds(&["delete", &two.id, "--yes"]);
+    for world in [&one, &two] {
+        assert_eq!(docker(&["ps", "-aq", "--filter", &format!("label=ai.baibox.environment={}", world.id)]), "");
+        assert_eq!(labelled("volume", &world.id), "");
+        assert_eq!(labelled("network", &world.id), "");
+    }
 }
