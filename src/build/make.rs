@@ -81,15 +81,16 @@ impl Builder {
             Recipe::Deb { deb, options } => {
                 let bytes = self.deb(deb).await?;
                 let (file, options) = (deb.file.clone(), options.clone());
-                Ok(tokio::task::spawn_blocking(move || debian::unpack(&file, &bytes, &options)).await??.tree)
+                let unpacked = tokio::task::spawn_blocking(move || debian::unpack(&file, &bytes, &options)).await??;
+                self.store.record_action(&control_key(recipe), &unpacked.control)?;
+                Ok(unpacked.tree)
             }
-            Recipe::DebianDatabase { debs, below } => {
+            Recipe::DebianDatabase { packages, below } => {
                 let mut controls = Vec::new();
-                for deb in debs {
-                    let (bytes, file) = (self.deb(deb).await?, deb.file.clone());
-                    let unpacked =
-                        tokio::task::spawn_blocking(move || debian::unpack(&file, &bytes, &debian::Options::default()));
-                    controls.push(unpacked.await??.control);
+                for key in packages {
+                    let recipe = &recipes[key];
+                    let control: Option<debian::Control> = self.store.action(&control_key(recipe));
+                    controls.push(control.with_context(|| format!("what `{}` says of itself is missing", recipe.title()))?);
                 }
                 let before = match below {
                     Some(key) => self.status_of(key)?,
@@ -117,7 +118,6 @@ impl Builder {
                 Ok(tree)
             }
             Recipe::DebianConfigured { .. } | Recipe::Sdist { .. } | Recipe::ByteCode { .. } => {
-                let _ = recipes;
                 bail!("`{}` is made by a step in a container", recipe.title())
             }
         }
@@ -210,8 +210,9 @@ impl Builder {
         .await?
     }
 
-    async fn build_wheels(&self, recipes: &BTreeMap<Digest, Recipe>, on: &[Vec<Digest>], keys: &[Digest]) -> Result<()> {
-        let image = self.step_image(on).await?;
+    async fn build_wheels(&self, recipes: &BTreeMap<Digest, Recipe>, on: &Digest, keys: &[Digest]) -> Result<()> {
+        let base = Plan::base(recipes, on).context("the step stands on nothing that was configured")?;
+        let image = self.step_image(&base).await?;
         let mut input = Tree::default();
         input.insert("build/build_wheels.py", Node::file(0o644, python::BUILD_WHEELS))?;
         let mut names = BTreeMap::new();
@@ -261,8 +262,9 @@ impl Builder {
         }
     }
 
-    async fn compile(&self, recipes: &BTreeMap<Digest, Recipe>, on: &[Vec<Digest>], keys: &[Digest]) -> Result<()> {
-        let image = self.step_image(on).await?;
+    async fn compile(&self, recipes: &BTreeMap<Digest, Recipe>, on: &Digest, keys: &[Digest]) -> Result<()> {
+        let base = Plan::base(recipes, on).context("the step stands on nothing that was configured")?;
+        let image = self.step_image(&base).await?;
         let mut fragments = Vec::new();
         for key in keys {
             let Recipe::ByteCode { of, .. } = &recipes[key] else { bail!("not byte code") };
@@ -372,6 +374,11 @@ fn keep_compiled(store: &Store, keys: &[Digest], stream: File) -> Result<()> {
         keep(store, key, Tree::default())?;
     }
     Ok(())
+}
+
+/// Where the record of a package is kept that its unpacking read.
+fn control_key(recipe: &Recipe) -> Digest {
+    Digest::of_value(&("control", recipe.key()))
 }
 
 fn step_environment(more: &[&str]) -> Vec<String> {

@@ -219,9 +219,9 @@ fn layers_to_send(images: &[Image], chains: &BTreeSet<Vec<Digest>>) -> BTreeMap<
 fn depends_on(recipe: &Recipe) -> Vec<Digest> {
     match recipe {
         Recipe::DebianConfigured { below, .. } => below.concat(),
-        Recipe::Sdist { on, .. } => on.concat(),
-        Recipe::ByteCode { of, on } => on.iter().flatten().chain([of]).cloned().collect(),
-        Recipe::DebianDatabase { below, .. } => below.iter().cloned().collect(),
+        Recipe::Sdist { on, .. } => vec![on.clone()],
+        Recipe::ByteCode { of, on } => vec![on.clone(), of.clone()],
+        Recipe::DebianDatabase { packages, below } => packages.iter().chain(below).cloned().collect(),
         _ => Vec::new(),
     }
 }

@@ -16,9 +16,9 @@ pub enum Task {
     /// One container runs maintainer scripts.
     Configure(Digest),
     /// One container builds source distributions on the same image.
-    BuildWheels { on: Vec<Vec<Digest>>, recipes: Vec<Digest> },
+    BuildWheels { on: Digest, recipes: Vec<Digest> },
     /// One container compiles modules with the Python of the same image.
-    Compile { on: Vec<Vec<Digest>>, recipes: Vec<Digest> },
+    Compile { on: Digest, recipes: Vec<Digest> },
 }
 
 impl Task {
@@ -34,9 +34,9 @@ impl Task {
 /// starting one costs more than the work.
 pub fn cut(plan: &Plan, missing: &BTreeSet<Digest>) -> Vec<Task> {
     let mut tasks = Vec::new();
-    let mut builds: BTreeMap<Vec<Vec<Digest>>, Vec<Digest>> = BTreeMap::new();
+    let mut builds: BTreeMap<Digest, Vec<Digest>> = BTreeMap::new();
     // Byte code of wheels need not wait for source distributions to be built.
-    let mut compiles: BTreeMap<(bool, Vec<Vec<Digest>>), Vec<Digest>> = BTreeMap::new();
+    let mut compiles: BTreeMap<(bool, Digest), Vec<Digest>> = BTreeMap::new();
     for key in missing {
         match &plan.recipes[key] {
             Recipe::DebianConfigured { .. } => tasks.push(Task::Configure(key.clone())),
@@ -48,6 +48,17 @@ pub fn cut(plan: &Plan, missing: &BTreeSet<Digest>) -> Vec<Task> {
             _ => tasks.push(Task::Make(key.clone())),
         }
     }
+    // Everything waits for the first configure step, and that for its packages: they come first.
+    let first: BTreeSet<&Digest> = plan
+        .recipes
+        .values()
+        .filter_map(|recipe| match recipe {
+            Recipe::DebianConfigured { below, again: false } => Some(below.iter().flatten()),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    tasks.sort_by_key(|task| !matches!(task, Task::Make(key) if first.contains(key)));
     tasks.extend(builds.into_iter().map(|(on, recipes)| Task::BuildWheels { on, recipes }));
     tasks.extend(compiles.into_iter().map(|((_, on), recipes)| Task::Compile { on, recipes }));
     tasks
@@ -105,7 +116,7 @@ mod tests {
     #[tokio::test]
     async fn byte_code_is_compiled_together_after_its_image_and_wheels() {
         let base = Recipe::DebianSkeleton;
-        let on = vec![vec![base.key()]];
+        let on = base.key();
         let codes = ["a", "b"].map(|name| Recipe::ByteCode { of: wheel(name).key(), on: on.clone() });
         let plan = plan_of([vec![base, wheel("a"), wheel("b")], codes.to_vec()].concat());
         let missing: BTreeSet<Digest> = plan.recipes.keys().cloned().collect();

@@ -19,12 +19,13 @@ pub fn plan(release: &Release, metadata: &BTreeMap<String, Metadata>) -> Result<
 struct Packages {
     parts: Vec<(Rank, Recipe)>,
     layers: Vec<Vec<Digest>>,
+    /// Key of the topmost configure step.
+    configured: Option<Digest>,
 }
 
 /// The sets lie on each other: each that is configured adds a layer of packages and one of their configuration.
 fn packages(release: &Release, sets: &[String]) -> Result<Packages> {
-    let mut all = Packages { parts: Vec::new(), layers: Vec::new() };
-    let mut configured = None;
+    let mut all = Packages { parts: Vec::new(), layers: Vec::new(), configured: None };
     for (position, name) in sets.iter().enumerate() {
         let set = &release.debian[name];
         let debs = release.debian_lock.get(name).with_context(|| {
@@ -45,13 +46,14 @@ fn packages(release: &Release, sets: &[String]) -> Result<Packages> {
             recipes.push(Recipe::Deb { deb: deb.clone(), options });
         }
         if !never {
-            recipes.push(Recipe::DebianDatabase { debs: debs.clone(), below: configured.clone() });
+            let packages = recipes.iter().filter(|recipe| matches!(recipe, Recipe::Deb { .. })).map(Recipe::key).collect();
+            recipes.push(Recipe::DebianDatabase { packages, below: all.configured.clone() });
         }
         all.layers.push(recipes.iter().map(Recipe::key).collect());
         all.parts.extend(recipes.into_iter().map(|recipe| (rank, recipe)));
         if !never {
             let recipe = Recipe::DebianConfigured { below: all.layers.clone(), again: position > 0 };
-            configured = Some(recipe.key());
+            all.configured = Some(recipe.key());
             all.layers.push(vec![recipe.key()]);
             all.parts.push((next, recipe));
         }
@@ -63,7 +65,7 @@ fn input(file: &LockedFile) -> Input {
     Input { file: file.file.clone(), digest: file.sha256.clone() }
 }
 
-fn python_package(lock: &PythonLock, pin: &str, on: &[Vec<Digest>]) -> Recipe {
+fn python_package(lock: &PythonLock, pin: &str, on: &Digest) -> Recipe {
     let file = lock.file(pin).expect("a lock is checked when it is read");
     let (name, version, python) = (file.name.clone(), file.version.clone(), lock.python.clone());
     if file.is_wheel() {
@@ -71,7 +73,7 @@ fn python_package(lock: &PythonLock, pin: &str, on: &[Vec<Digest>]) -> Recipe {
     } else {
         let builders =
             lock.builders.iter().map(|pin| input(lock.file(pin).expect("a lock is checked when it is read"))).collect();
-        Recipe::Sdist { name, version, input: input(file), python, builders, on: on.to_vec() }
+        Recipe::Sdist { name, version, input: input(file), python, builders, on: on.clone() }
     }
 }
 
@@ -82,7 +84,9 @@ fn wanted(release: &Release, image: &ImageData, metadata: &BTreeMap<String, Meta
     if let Some(environment) = &image.environment {
         let lock = release.python_lock.as_ref().context("the release has no Python lock")?;
         // Packages are built and compiled on the first set alone, so that images share them.
-        let on = packages(release, &image.packages[..1])?.layers;
+        let on = packages(release, &image.packages[..1])?.configured.with_context(|| {
+            Fault::new(format!("the image `{}` has Python packages, but its first package set is not configured", image.name))
+        })?;
         parts.push((Rank::Wheels, Recipe::VirtualEnvironment { python: lock.python.clone() }));
         for pin in &lock.environments[environment] {
             let recipe = python_package(lock, pin, &on);

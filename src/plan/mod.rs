@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Raised when the code that makes fragments changes what it makes.
-const RECIPE_VERSION: u32 = 4;
+const RECIPE_VERSION: u32 = 5;
 
 /// A file that is fetched: name, size and digest; where from is the host's business.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -35,16 +35,16 @@ pub enum Recipe {
     DebianBase,
     /// One .deb, unpacked.
     Deb { deb: LockedDeb, options: Options },
-    /// dpkg's record of unpacked packages, on top of what a configure step left.
-    DebianDatabase { debs: Vec<LockedDeb>, below: Option<Digest> },
+    /// dpkg's record of unpacked packages, by their keys, on top of what a configure step left.
+    DebianDatabase { packages: Vec<Digest>, below: Option<Digest> },
     /// What the maintainer scripts changed on the fragments below, in order.
     DebianConfigured { below: Vec<Vec<Digest>>, again: bool },
     /// One wheel, installed.
     Wheel { name: String, version: String, input: Input, python: String },
-    /// One source distribution, built to a wheel on an image and installed.
-    Sdist { name: String, version: String, input: Input, python: String, builders: Vec<Input>, on: Vec<Vec<Digest>> },
-    /// Byte code of another fragment's modules, compiled by the Python of an image.
-    ByteCode { of: Digest, on: Vec<Vec<Digest>> },
+    /// One source distribution, built to a wheel on configured packages and installed.
+    Sdist { name: String, version: String, input: Input, python: String, builders: Vec<Input>, on: Digest },
+    /// Byte code of another fragment's modules, compiled by the Python of configured packages.
+    ByteCode { of: Digest, on: Digest },
     /// The frame of the virtual environment.
     VirtualEnvironment { python: String },
     /// A link to a component's mounted source tree.
@@ -70,7 +70,7 @@ impl Recipe {
             Self::DebianBase => "accounts".into(),
             Self::Deb { deb, .. } => format!("{} {}", deb.name, deb.version),
             Self::Wheel { name, version, .. } | Self::Sdist { name, version, .. } => format!("{name} {version}"),
-            Self::DebianDatabase { debs, .. } => format!("dpkg database of {} packages", debs.len()),
+            Self::DebianDatabase { packages, .. } => format!("dpkg database of {} packages", packages.len()),
             Self::DebianConfigured { .. } => "configured packages".into(),
             Self::ByteCode { .. } => "byte code".into(),
             Self::VirtualEnvironment { python } => format!("virtual environment for Python {python}"),
@@ -187,6 +187,14 @@ impl Plan {
             });
         }
         plan
+    }
+
+    /// The layers of a base: what a configure step stood on, and what it changed.
+    pub fn base(recipes: &BTreeMap<Digest, Recipe>, on: &Digest) -> Option<Vec<Vec<Digest>>> {
+        match recipes.get(on) {
+            Some(Recipe::DebianConfigured { below, .. }) => Some(below.iter().cloned().chain([vec![on.clone()]]).collect()),
+            _ => None,
+        }
     }
 
     pub fn image(&self, name: &str) -> Option<&ImagePlan> {

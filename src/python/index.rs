@@ -97,16 +97,36 @@ impl Index {
     }
 }
 
-/// The files of a JSON page (PEP 691, sizes and times by PEP 700).
+/// A JSON page (PEP 691, sizes and times by PEP 700). Pages have megabytes of fields
+/// that nobody asks for, so only these are kept.
+#[derive(serde::Deserialize)]
+struct Page {
+    files: Vec<PageFile>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct PageFile {
+    filename: Option<String>,
+    url: Option<String>,
+    #[serde(default)]
+    hashes: Hashes,
+    size: Option<u64>,
+    upload_time: Option<String>,
+}
+
+#[derive(Default, serde::Deserialize)]
+struct Hashes {
+    sha256: Option<String>,
+}
+
 fn json_files(text: &str) -> Option<Vec<(String, IndexFile)>> {
-    let page: serde_json::Value = serde_json::from_str(text).ok()?;
-    let file = |entry: &serde_json::Value| {
-        let text = |name: &str| entry.get(name)?.as_str().map(str::to_owned);
-        let sha256 = entry.get("hashes").and_then(|all| Digest::parse(all.get("sha256")?.as_str()?).ok());
-        let size = entry.get("size").and_then(serde_json::Value::as_u64);
-        Some((text("filename")?, IndexFile { url: text("url")?, sha256, size, uploaded: text("upload-time") }))
+    let page: Page = serde_json::from_str(text).ok()?;
+    let file = |entry: PageFile| {
+        let sha256 = entry.hashes.sha256.and_then(|digits| Digest::parse(&digits).ok());
+        Some((entry.filename?, IndexFile { url: entry.url?, sha256, size: entry.size, uploaded: entry.upload_time }))
     };
-    Some(page.get("files")?.as_array()?.iter().filter_map(file).collect())
+    Some(page.files.into_iter().filter_map(file).collect())
 }
 
 /// The same of an HTML page (PEP 503): the text of a link is the file's name.
