@@ -100,7 +100,7 @@ impl Index {
 /// A JSON page (PEP 691, sizes and times by PEP 700). Pages have megabytes of fields
 /// that nobody asks for, so only these are kept.
 #[derive(serde::Deserialize)]
-struct Page {
+struct JsonPage {
     files: Vec<PageFile>,
 }
 
@@ -121,7 +121,7 @@ struct Hashes {
 }
 
 fn json_files(text: &str) -> Option<Vec<(String, IndexFile)>> {
-    let page: Page = serde_json::from_str(text).ok()?;
+    let page: JsonPage = serde_json::from_str(text).ok()?;
     let file = |entry: PageFile| {
         let sha256 = entry.hashes.sha256.and_then(|digits| Digest::parse(&digits).ok());
         Some((entry.filename?, IndexFile { url: entry.url?, sha256, size: entry.size, uploaded: entry.upload_time }))
