@@ -124,8 +124,8 @@ impl Builder {
     /// Loads the images that the engine lacks, without the layers that it has.
     async fn load(&self, images: &[Image], told: bool) -> Result<(usize, u64)> {
         let mut lacking = Vec::new();
-        for image in images {
-            let held = self.engine.image(&image.reference).await?;
+        let asked = images.iter().map(|image| self.engine.image(&image.reference));
+        for (image, held) in images.iter().zip(futures_util::future::try_join_all(asked).await?) {
             if !held.is_some_and(|held| is_same(&held, image)) {
                 lacking.push(image.clone());
             }

@@ -41,10 +41,11 @@ pub async fn images(context: &Context, environment: &mut Environment) -> Result<
     let outcome = builder.build(&plan).await?;
     let references: BTreeMap<String, String> =
         outcome.images.iter().map(|(name, image)| (name.clone(), image.reference.clone())).collect();
-    for component in &release.components {
-        let state = source::state(&environment.folder.join(&component.name)).await?;
-        lock.sources.insert(component.name.clone(), state.commit);
-    }
+    let commits = release.components.iter().map(|component| async {
+        let tree = environment.folder.join(&component.name);
+        anyhow::Ok((component.name.clone(), source::commit(&tree).await?))
+    });
+    lock.sources = futures_util::future::try_join_all(commits).await?.into_iter().collect();
     lock.write(&environment.lock_file())?;
     if environment.images != references {
         let earlier = std::mem::replace(&mut environment.images, references);
@@ -75,7 +76,7 @@ pub async fn builder(context: &Context) -> Result<Builder> {
         fetcher: Fetcher::new(&context.store)?,
         mirror: Arc::new(Mirror::of_host()),
         index: Arc::new(python_index(context).await?),
-        architecture: engine.facts().await?.architecture,
+        architecture: engine.architecture().await?,
         engine,
         ui: context.ui.clone(),
         steps: Arc::default(),

@@ -98,6 +98,11 @@ impl Engine for Docker {
         })
     }
 
+    async fn architecture(&self) -> Result<String> {
+        let version = self.api.version().await.context("the engine does not say what it is")?;
+        version.arch.context("the engine does not say its architecture")
+    }
+
     async fn image(&self, reference: &str) -> Result<Option<HeldImage>> {
         let found = unless_absent(self.api.inspect_image(reference).await)
             .with_context(|| format!("the engine does not tell about the image `{reference}`"))?;

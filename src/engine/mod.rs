@@ -93,6 +93,8 @@ impl Said {
 #[async_trait]
 pub trait Engine: Send + Sync {
     async fn facts(&self) -> Result<Facts>;
+    /// In Go's words: `amd64`, `arm64`. Cheaper than all facts.
+    async fn architecture(&self) -> Result<String>;
     async fn image(&self, reference: &str) -> Result<Option<HeldImage>>;
     async fn images(&self) -> Result<Vec<HeldImage>>;
     async fn remove_image(&self, reference: &str) -> Result<()>;

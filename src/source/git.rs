@@ -81,7 +81,7 @@ pub async fn state(tree: &Path) -> Result<TreeState> {
         Ok(branch) => branch,
         Err(_) => "HEAD".to_owned(),
     };
-    let commit = run_git(tree, &["rev-parse", "--verify", "--quiet", "HEAD"]).await.unwrap_or_default();
+    let commit = commit(tree).await?;
     // Said in full: a person's configuration may hide new files.
     let changes = run_git(tree, &["status", "--porcelain", "--untracked-files=normal", "--ignore-submodules=none"]).await?;
     let marks = run_git(tree, &["for-each-ref", "--format=%(refname)", &format!("refs/tags/{IMPORT_TAG}")]).await?;
@@ -94,6 +94,11 @@ pub async fn state(tree: &Path) -> Result<TreeState> {
     arguments.extend(marks.lines());
     let unpushed = !run_git(tree, &arguments).await?.is_empty();
     Ok(TreeState { branch, commit, dirty: !changes.is_empty(), unpushed })
+}
+
+/// The commit that a tree is at; empty before the first one.
+pub async fn commit(tree: &Path) -> Result<String> {
+    Ok(run_git(tree, &["rev-parse", "--verify", "--quiet", "HEAD"]).await.unwrap_or_default())
 }
 
 /// The git working trees directly in an environment's folder.

@@ -6,7 +6,7 @@ mod metadata;
 mod real;
 mod sdist;
 
-pub use git::{TreeState, clone, reachable, state, trees};
+pub use git::{TreeState, clone, commit, reachable, state, trees};
 pub use metadata::read as metadata;
 pub use sdist::unpack;
 
