@@ -25,7 +25,7 @@ pub use index::{Index, Package};
 pub use mirror::Mirror;
 pub use package::{LockedDeb, download};
 pub use resolve::{Request, resolve};
-pub use unpack::{Control, Database, Options, Unpacked, unpack};
+pub use unpack::{Blank, Control, Database, Options, Unpacked, unpack};
 
 #[cfg(test)]
 mod real;

@@ -42,10 +42,7 @@ impl World {
         futures_util::future::try_join_all(debs.iter().map(|deb| download(&self.fetcher, &self.mirror, deb))).await.unwrap();
         self.lap(&format!("download of {} packages, {} MB", debs.len(), debs.iter().map(|deb| deb.size).sum::<u64>() >> 20));
         let work = debs.into_iter().map(|deb| {
-            let (store, mut options) = (self.store.clone(), options.clone());
-            if deb.name != "postgresql-13" {
-                options.blank = None;
-            }
+            let (store, options) = (self.store.clone(), options.of_package(&deb.name));
             tokio::task::spawn_blocking(move || unpack(&deb.file, &store.read(&deb.sha256).unwrap(), &options).unwrap())
         });
         let unpacked = futures_util::future::try_join_all(work).await.unwrap();
@@ -101,7 +98,9 @@ fn request(essentials: bool, packages: &[&str], exclude: &[&str]) -> Request {
 
 fn lean(database: Database) -> Options {
     let exclude = ["usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info"].map(String::from).to_vec();
-    Options { database, exclude, blank: Some(("usr/lib/postgresql/13/bin/postgres".into(), " (Debian".into())) }
+    let blank =
+        Blank { package: "postgresql-13".into(), path: "usr/lib/postgresql/13/bin/postgres".into(), suffix: " (Debian".into() };
+    Options { database, exclude, blank: Some(blank) }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,9 +27,26 @@ pub struct Options {
     /// Paths such as `usr/share/man` that are left out with all below them.
     /// Copyright files stay, as licenses ask.
     pub exclude: Vec<String>,
-    /// File and start of a suffix, such as `usr/lib/postgresql/13/bin/postgres`
-    /// and ` (Debian`: the suffix of its version string is made empty.
-    pub blank: Option<(String, String)>,
+    pub blank: Option<Blank>,
+}
+
+/// A suffix of a program's version string that is made empty.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Blank {
+    /// The one package that this is about.
+    pub package: String,
+    /// Such as `usr/lib/postgresql/13/bin/postgres`.
+    pub path: String,
+    /// How the suffix begins, such as ` (Debian`.
+    pub suffix: String,
+}
+
+impl Options {
+    /// What of the options of a set is about one of its packages: no other's change is part of its key.
+    pub fn of_package(&self, package: &str) -> Self {
+        Self { blank: self.blank.clone().filter(|blank| blank.package == package), ..self.clone() }
+    }
 }
 
 /// What dpkg knows of a package besides its files.
@@ -86,7 +103,7 @@ pub fn unpack(file: &str, deb: &[u8], options: &Options) -> Result<Unpacked, Deb
     }
     leave_out(&mut nodes, &options.exclude);
     links_to_files(&mut nodes);
-    if let Some((path, suffix)) = &options.blank {
+    if let Some(Blank { path, suffix, .. }) = &options.blank {
         let missing = || DebianError::NoSuffix { file: file.to_owned(), entry: path.clone(), suffix: suffix.clone() };
         let Some(Node::File { content, .. }) = nodes.get_mut(path) else { return Err(missing()) };
         *content = blanked(content, suffix).ok_or_else(missing)?.into();

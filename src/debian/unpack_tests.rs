@@ -204,7 +204,10 @@ fn only_the_version_string_loses_its_suffix() {
     check("\x001.2.3 (Debian 1)\0", None);
     check("13.23 (Debian 1)\0", None);
     check("", None);
-    let options = Options { blank: Some(("usr/bin/p".into(), " (Debian".into())), ..Options::default() };
+    let options = Options {
+        blank: Some(Blank { package: "p".into(), path: "usr/bin/p".into(), suffix: " (Debian".into() }),
+        ..Options::default()
+    };
     assert!(matches!(data(&[File("usr/bin/p", "x")], &options), Err(DebianError::NoSuffix { .. })));
     assert!(matches!(data(&[], &options), Err(DebianError::NoSuffix { .. })));
 }

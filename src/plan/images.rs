@@ -1,6 +1,6 @@
 //! From a release and what its components say of themselves to the images that are wanted.
 
-use super::{Input, Plan, PlannedFile, Rank, Recipe, Wanted};
+use super::{Input, Part, Plan, PlannedFile, Rank, Recipe, Wanted};
 use crate::error::Fault;
 use crate::model::Digest;
 use crate::python::editable::Metadata;
@@ -11,13 +11,22 @@ use std::collections::BTreeMap;
 
 /// The plan of all images of a release.
 pub fn plan(release: &Release, metadata: &BTreeMap<String, Metadata>) -> Result<Plan> {
-    let wanted = release.images.iter().map(|image| wanted(release, image, metadata)).collect::<Result<Vec<_>>>()?;
+    let mut known = BTreeMap::new();
+    for image in &release.images {
+        // Packages are built and compiled on the first set alone, so that images share them.
+        for sets in [&image.packages[..], &image.packages[..1]] {
+            if !known.contains_key(sets) {
+                known.insert(sets, packages(release, sets)?);
+            }
+        }
+    }
+    let wanted = release.images.iter().map(|image| wanted(release, image, metadata, &known)).collect::<Result<Vec<_>>>()?;
     Ok(Plan::new(&format!("baibox.local/{}", release.branch), wanted))
 }
 
 /// The keys of a package set's layers, and the recipes behind them.
 struct Packages {
-    parts: Vec<(Rank, Recipe)>,
+    parts: Vec<Part>,
     layers: Vec<Vec<Digest>>,
     /// Key of the topmost configure step.
     configured: Option<Digest>,
@@ -35,27 +44,25 @@ fn packages(release: &Release, sets: &[String]) -> Result<Packages> {
         let never = set.options.database == crate::debian::unpack::Database::Static;
         let (rank, next) =
             if position == 0 { (Rank::Packages, Rank::Configured) } else { (Rank::MorePackages, Rank::MoreConfigured) };
-        let mut recipes = Vec::new();
+        let mut parts = Vec::new();
         if position == 0 {
-            recipes.push(if never { Recipe::DebianBase } else { Recipe::DebianSkeleton });
+            parts.push(Part::new(rank, if never { Recipe::DebianBase } else { Recipe::DebianSkeleton }));
         }
         for deb in debs {
-            let mut options = set.options.clone();
-            // The change of one package is no part of the others' keys.
-            options.blank = options.blank.filter(|(path, _)| path.contains("postgresql/13/bin") && deb.name == "postgresql-13");
-            recipes.push(Recipe::Deb { deb: deb.clone(), options });
+            parts.push(Part::new(rank, Recipe::Deb { deb: deb.clone(), options: set.options.of_package(&deb.name) }));
         }
         if !never {
-            let packages = recipes.iter().filter(|recipe| matches!(recipe, Recipe::Deb { .. })).map(Recipe::key).collect();
-            recipes.push(Recipe::DebianDatabase { packages, below: all.configured.clone() });
+            let debs = parts.iter().filter(|part| matches!(part.recipe, Recipe::Deb { .. }));
+            let packages = debs.map(|part| part.key.clone()).collect();
+            parts.push(Part::new(rank, Recipe::DebianDatabase { packages, below: all.configured.clone() }));
         }
-        all.layers.push(recipes.iter().map(Recipe::key).collect());
-        all.parts.extend(recipes.into_iter().map(|recipe| (rank, recipe)));
+        all.layers.push(parts.iter().map(|part| part.key.clone()).collect());
+        all.parts.extend(parts);
         if !never {
-            let recipe = Recipe::DebianConfigured { below: all.layers.clone(), again: position > 0 };
-            all.configured = Some(recipe.key());
-            all.layers.push(vec![recipe.key()]);
-            all.parts.push((next, recipe));
+            let part = Part::new(next, Recipe::DebianConfigured { below: all.layers.clone(), again: position > 0 });
+            all.configured = Some(part.key.clone());
+            all.layers.push(vec![part.key.clone()]);
+            all.parts.push(part);
         }
     }
     Ok(all)
@@ -77,27 +84,29 @@ fn python_package(lock: &PythonLock, pin: &str, on: &Digest) -> Recipe {
     }
 }
 
-fn wanted(release: &Release, image: &ImageData, metadata: &BTreeMap<String, Metadata>) -> Result<Wanted> {
-    let base = packages(release, &image.packages)?;
-    let mut parts = base.parts;
+fn wanted(
+    release: &Release,
+    image: &ImageData,
+    metadata: &BTreeMap<String, Metadata>,
+    known: &BTreeMap<&[String], Packages>,
+) -> Result<Wanted> {
+    let mut parts = known[&image.packages[..]].parts.clone();
     let mut settings = image.settings.clone();
     if let Some(environment) = &image.environment {
         let lock = release.python_lock.as_ref().context("the release has no Python lock")?;
-        // Packages are built and compiled on the first set alone, so that images share them.
-        let on = packages(release, &image.packages[..1])?.configured.with_context(|| {
+        let on = known[&image.packages[..1]].configured.clone().with_context(|| {
             Fault::new(format!("the image `{}` has Python packages, but its first package set is not configured", image.name))
         })?;
-        parts.push((Rank::Wheels, Recipe::VirtualEnvironment { python: lock.python.clone() }));
+        parts.push(Part::new(Rank::Wheels, Recipe::VirtualEnvironment { python: lock.python.clone() }));
         for pin in &lock.environments[environment] {
-            let recipe = python_package(lock, pin, &on);
-            let code = Recipe::ByteCode { of: recipe.key(), on: on.clone() };
-            parts.push((Rank::Wheels, recipe));
-            parts.push((Rank::Wheels, code));
+            let package = Part::new(Rank::Wheels, python_package(lock, pin, &on));
+            let code = Part::new(Rank::Wheels, Recipe::ByteCode { of: package.key.clone(), on: on.clone() });
+            parts.extend([package, code]);
         }
         for name in &image.links {
             let metadata = metadata.get(name).with_context(|| format!("the source tree of `{name}` was not read"))?;
             let link = Recipe::Link { component: name.clone(), metadata: metadata.clone(), python: lock.python.clone() };
-            parts.push((Rank::Links, link));
+            parts.push(Part::new(Rank::Links, link));
         }
         for (name, value) in [
             ("PATH", "/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
@@ -113,7 +122,7 @@ fn wanted(release: &Release, image: &ImageData, metadata: &BTreeMap<String, Meta
         for (path, file) in &image.files {
             files.insert(path.clone(), PlannedFile { mode: file.mode, content: Catalog::file(&file.from)?.to_owned() });
         }
-        parts.push((Rank::Files, Recipe::Files { title: format!("files of {}", image.name), files }));
+        parts.push(Part::new(Rank::Files, Recipe::Files { title: format!("files of {}", image.name), files }));
     }
     settings.labels.insert("ai.baibox.release".into(), release.branch.clone());
     settings.labels.insert("ai.baibox.image".into(), image.name.clone());

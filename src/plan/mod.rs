@@ -107,11 +107,25 @@ impl Rank {
     }
 }
 
+/// One fragment of an image; its key is computed once.
+#[derive(Clone, Debug)]
+pub struct Part {
+    pub rank: Rank,
+    pub key: Digest,
+    pub recipe: Recipe,
+}
+
+impl Part {
+    pub fn new(rank: Rank, recipe: Recipe) -> Self {
+        Self { rank, key: recipe.key(), recipe }
+    }
+}
+
 /// What one image is asked to hold, before layers are cut.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
     pub name: String,
-    pub parts: Vec<(Rank, Recipe)>,
+    pub parts: Vec<Part>,
     pub settings: Settings,
 }
 
@@ -151,12 +165,11 @@ impl Plan {
         let mut users: BTreeMap<(Rank, Digest), BTreeSet<usize>> = BTreeMap::new();
         let mut order: BTreeMap<(Rank, Digest), usize> = BTreeMap::new();
         for (index, image) in wanted.iter().enumerate() {
-            for (rank, recipe) in &image.parts {
-                let key = recipe.key();
+            for Part { rank, key, recipe } in &image.parts {
                 let next = order.len();
                 order.entry((*rank, key.clone())).or_insert(next);
                 users.entry((*rank, key.clone())).or_default().insert(index);
-                plan.recipes.entry(key).or_insert_with(|| recipe.clone());
+                plan.recipes.entry(key.clone()).or_insert_with(|| recipe.clone());
             }
         }
         // By rank and images that use it: what goes in a layer, with its position.
@@ -230,7 +243,7 @@ mod tests {
     }
 
     fn wanted(name: &str, titles: &[&str]) -> Wanted {
-        let parts = titles.iter().map(|title| (Rank::Wheels, files(title))).collect();
+        let parts = titles.iter().map(|title| Part::new(Rank::Wheels, files(title))).collect();
         Wanted { name: name.into(), parts, settings: Settings::default() }
     }
 
