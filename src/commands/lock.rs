@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// Resolves the Debian packages of a release and prints them as its `debian.lock`.
 pub async fn run(context: &Context, options: &Lock) -> Result<()> {
-    let branch = Branch::parse(&options.branch, &Catalog::branches())?;
+    let branch = Branch::parse(&options.branch, &Catalog::branches()?)?;
     let release = Catalog::release(branch.as_str())?;
     let sets = if options.update { resolve(context, &release).await? } else { release.debian_lock };
     let text = toml::to_string(&sets)?;

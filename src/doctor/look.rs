@@ -128,9 +128,10 @@ fn spaces(places: &[(&'static str, PathBuf)]) -> Vec<Space> {
     spaces
 }
 
-/// The ports that releases have before others must be chosen.
+/// The ports that releases have before others must be chosen. Data that cannot be read
+/// is told by the command that needs it.
 fn default_ports() -> BTreeSet<u16> {
-    let releases = Catalog::branches().into_iter().filter_map(|branch| Catalog::release(&branch).ok());
+    let releases = Catalog::branches().into_iter().flatten().filter_map(|branch| Catalog::release(&branch).ok());
     releases.map(|release| release.ports).flat_map(BTreeMap::into_values).collect()
 }
 

@@ -1,18 +1,17 @@
 //! What a release branch is made of, as data under `images/releases/<branch>/`.
 
+mod catalog;
 mod check;
+
+pub use catalog::Catalog;
 
 use crate::debian::{LockedDeb, Options};
 use crate::error::Fault;
 use crate::model::Digest;
 use crate::oci::Settings;
 use crate::python::PythonLock;
-use anyhow::{Context, Result};
-use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-
-static IMAGES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/images");
 
 /// `release.toml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -126,41 +125,6 @@ pub struct Cure {
     pub until: String,
 }
 
-/// All releases that travel in the binary.
-pub struct Catalog;
-
-impl Catalog {
-    /// Branches, oldest first.
-    pub fn branches() -> Vec<String> {
-        let folders = IMAGES.get_dir("releases").into_iter().flat_map(Dir::dirs);
-        let mut names: Vec<String> = folders.filter_map(|folder| Some(folder.path().file_name()?.to_str()?.to_owned())).collect();
-        names.sort_by_key(|name| name.split('.').map(|part| part.parse::<u32>().unwrap_or(u32::MAX)).collect::<Vec<_>>());
-        names
-    }
-
-    /// A file under `images/`.
-    pub fn file(path: &str) -> Result<&'static str> {
-        IMAGES.get_file(path).and_then(|file| file.contents_utf8()).with_context(|| format!("there is no `images/{path}`"))
-    }
-
-    /// The Debian package whose pip knows the package index's own address.
-    pub fn pip() -> Result<LockedDeb> {
-        toml::from_str(Self::file("python/pip.toml")?).context("`images/python/pip.toml` does not name a package")
-    }
-
-    pub fn release(branch: &str) -> Result<Release> {
-        let folder = format!("releases/{branch}");
-        let mut release: Release = toml::from_str(Self::file(&format!("{folder}/release.toml"))?)
-            .with_context(|| format!("`images/{folder}/release.toml` is not release data"))?;
-        release.python_lock = Some(PythonLock::parse(Self::file(&format!("{folder}/python.lock"))?)?);
-        if let Ok(text) = Self::file(&format!("{folder}/debian.lock")) {
-            release.debian_lock = toml::from_str(text).with_context(|| format!("`images/{folder}/debian.lock` is not a lock"))?;
-        }
-        release.check()?;
-        Ok(release)
-    }
-}
-
 impl Release {
     pub fn component(&self, name: &str) -> Option<&Component> {
         self.components.iter().find(|component| component.name == name)
@@ -182,7 +146,7 @@ mod tests {
 
     #[test]
     fn every_release_in_the_binary_is_consistent() {
-        let branches = Catalog::branches();
+        let branches = Catalog::branches().unwrap();
         assert!(branches.contains(&"21.03".to_owned()));
         for branch in branches {
             let release = Catalog::release(&branch).unwrap();

@@ -10,7 +10,7 @@ async fn every_published_component_becomes_a_clean_tree_that_tells_of_itself() {
     let store = Store::open(&std::env::temp_dir().join("baibox-python-test")).unwrap();
     let base = index::configured().or_else(index::default_of_host_pip).expect("skipped: this host has neither an index nor pip");
     let (fetcher, index) = (Fetcher::new(&store).unwrap(), Index::new(&base));
-    for branch in Catalog::branches() {
+    for branch in Catalog::branches().unwrap() {
         let release = Catalog::release(&branch).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let bring = || {

@@ -1,0 +1,119 @@
+//! Where release data is: in the binary, and in a folder that may be laid over it.
+
+use super::Release;
+use crate::debian::LockedDeb;
+use crate::error::Fault;
+use crate::host;
+use crate::python::PythonLock;
+use anyhow::{Context, Result};
+use include_dir::{Dir, include_dir};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::LazyLock;
+
+static IMAGES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/images");
+
+/// Names the folder whose files stand before those of the binary; laid out like `images/`.
+const VARIABLE: &str = "BAIBOX_IMAGES";
+
+/// Read once and whole, so that no later stage touches files.
+static OVERLAY: LazyLock<Result<Overlay, String>> = LazyLock::new(|| match host::variable(VARIABLE) {
+    Some(folder) => Overlay::read(Path::new(&folder)),
+    None => Ok(Overlay::default()),
+});
+
+/// Text files by their path below the folder.
+#[derive(Debug, Default)]
+struct Overlay(BTreeMap<String, String>);
+
+impl Overlay {
+    fn read(folder: &Path) -> Result<Self, String> {
+        let mut files = BTreeMap::new();
+        let mut folders = vec![folder.to_owned()];
+        while let Some(next) = folders.pop() {
+            let failed = |error: std::io::Error| format!("cannot read `{}`: {error}", next.display());
+            for entry in std::fs::read_dir(&next).map_err(failed)? {
+                let path = entry.map_err(failed)?.path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let name = path.strip_prefix(folder).unwrap_or(&path).to_string_lossy().into_owned();
+                let text =
+                    std::fs::read_to_string(&path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
+                files.insert(name, text);
+            }
+        }
+        Ok(Self(files))
+    }
+
+    fn branches(&self) -> impl Iterator<Item = String> {
+        self.0.keys().filter_map(|path| Some(path.strip_prefix("releases/")?.strip_suffix("/release.toml")?.to_owned()))
+    }
+}
+
+fn overlay() -> Result<&'static Overlay> {
+    OVERLAY.as_ref().map_err(|error| {
+        let hint = format!("`{VARIABLE}` must name a folder laid out like `images/` of baibox's sources, or be unset");
+        Fault::usage(error.clone()).hint(hint).into()
+    })
+}
+
+/// All releases that baibox knows.
+pub struct Catalog;
+
+impl Catalog {
+    /// Branches, oldest first.
+    pub fn branches() -> Result<Vec<String>> {
+        let folders = IMAGES.get_dir("releases").into_iter().flat_map(Dir::dirs);
+        let mut names: Vec<String> = folders.filter_map(|folder| Some(folder.path().file_name()?.to_str()?.to_owned())).collect();
+        names.extend(overlay()?.branches());
+        names.sort_by_key(|name| name.split('.').map(|part| part.parse::<u32>().unwrap_or(u32::MAX)).collect::<Vec<_>>());
+        names.dedup();
+        Ok(names)
+    }
+
+    /// A file under `images/`.
+    pub fn file(path: &str) -> Result<&'static str> {
+        if let Some(text) = overlay()?.0.get(path) {
+            return Ok(text);
+        }
+        IMAGES.get_file(path).and_then(|file| file.contents_utf8()).with_context(|| format!("there is no `images/{path}`"))
+    }
+
+    /// The Debian package whose pip knows the package index's own address.
+    pub fn pip() -> Result<LockedDeb> {
+        toml::from_str(Self::file("python/pip.toml")?).context("`images/python/pip.toml` does not name a package")
+    }
+
+    pub fn release(branch: &str) -> Result<Release> {
+        let folder = format!("releases/{branch}");
+        let mut release: Release = toml::from_str(Self::file(&format!("{folder}/release.toml"))?)
+            .with_context(|| format!("`images/{folder}/release.toml` is not release data"))?;
+        release.python_lock = Some(PythonLock::parse(Self::file(&format!("{folder}/python.lock"))?)?);
+        if let Ok(text) = Self::file(&format!("{folder}/debian.lock")) {
+            release.debian_lock = toml::from_str(text).with_context(|| format!("`images/{folder}/debian.lock` is not a lock"))?;
+        }
+        release.check()?;
+        Ok(release)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_adds_releases_and_what_is_not_text_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let release = folder.path().join("releases/99.09");
+        std::fs::create_dir_all(&release).unwrap();
+        std::fs::write(release.join("release.toml"), "x").unwrap();
+        let overlay = Overlay::read(folder.path()).unwrap();
+        assert_eq!(overlay.branches().collect::<Vec<_>>(), ["99.09"]);
+        assert_eq!(overlay.0["releases/99.09/release.toml"], "x");
+        std::fs::write(release.join("picture"), [0xff]).unwrap();
+        assert!(Overlay::read(folder.path()).unwrap_err().contains("picture"));
+        assert!(Overlay::read(&folder.path().join("absent")).unwrap_err().contains("absent"));
+    }
+}
