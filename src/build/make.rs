@@ -175,7 +175,7 @@ impl Builder {
     }
 
     async fn run_step(&self, step: Step) -> Result<tempfile::NamedTempFile> {
-        let output = tempfile::NamedTempFile::new_in(self.store.root().join("temporary"))?;
+        let output = tempfile::NamedTempFile::new_in(self.store.temporary())?;
         self.engine.run_step(&step, output.path()).await?;
         Ok(output)
     }
@@ -321,7 +321,7 @@ fn keep(store: &Store, key: &Digest, tree: Tree) -> Result<()> {
 
 /// A tar file of what is compiled: `w/<number>/…` for each fragment, one in memory at a time.
 fn modules(store: &Store, fragments: &[Digest]) -> Result<tempfile::NamedTempFile> {
-    let file = tempfile::NamedTempFile::new_in(store.root().join("temporary"))?;
+    let file = tempfile::NamedTempFile::new_in(store.temporary())?;
     let mut out = std::io::BufWriter::with_capacity(1 << 18, file);
     let mut script = Tree::default();
     script.insert("w/compile.py", Node::file(0o644, python::COMPILE))?;
@@ -391,7 +391,7 @@ fn step_environment(more: &[&str]) -> Vec<String> {
 }
 
 fn tar_of(store: &Store, tree: &Tree) -> Result<tempfile::NamedTempFile> {
-    let mut file = tempfile::NamedTempFile::new_in(store.root().join("temporary"))?;
+    let mut file = tempfile::NamedTempFile::new_in(store.temporary())?;
     tree.write_fragment(&mut file)?;
     file.write_all(&crate::oci::END_MARKER)?;
     Ok(file)

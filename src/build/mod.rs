@@ -64,6 +64,14 @@ impl Builder {
 
     /// Makes everything of the plan that is missing and gives the engine what it lacks.
     pub async fn build(&self, plan: &Plan) -> Result<Outcome> {
+        // References carry the digest of all that is in an image.
+        let references: Vec<&str> = plan.images.iter().map(|image| image.reference.as_str()).collect();
+        let whole = Digest::of_value(&("images", &self.architecture, references));
+        if let Some(images) = self.store.action::<Vec<(String, Image)>>(&whole)
+            && self.all_held(images.iter().map(|(_, image)| image)).await?
+        {
+            return Ok(Outcome { images, ..Outcome::default() });
+        }
         let missing: BTreeSet<Digest> = plan.recipes.keys().filter(|key| self.fragment(key).is_none()).cloned().collect();
         let mut outcome = Outcome { fragments_made: missing.len(), ..Outcome::default() };
         if !missing.is_empty() {
@@ -81,6 +89,7 @@ impl Builder {
         for reference in steps {
             self.engine.remove_image(&reference).await?;
         }
+        self.store.record_action(&whole, &outcome.images)?;
         Ok(outcome)
     }
 
@@ -161,13 +170,11 @@ impl Builder {
         Ok((lacking.len(), bytes))
     }
 
-    async fn all_held(&self, images: &[Image]) -> Result<bool> {
-        for image in images {
-            if !self.engine.image(&image.reference).await?.is_some_and(|held| is_same(&held, image)) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    async fn all_held(&self, images: impl IntoIterator<Item = &Image>) -> Result<bool> {
+        let asked = images.into_iter().map(|image| async {
+            anyhow::Ok(self.engine.image(&image.reference).await?.is_some_and(|held| is_same(&held, image)))
+        });
+        Ok(futures_util::future::try_join_all(asked).await?.into_iter().all(|held| held))
     }
 
     async fn send(&self, images: &[Image], layers: &BTreeMap<Digest, u64>) -> Result<String> {

@@ -5,11 +5,10 @@ use crate::error::Fault;
 use crate::fetch::Fetcher;
 use crate::model::{Branch, EnvironmentId};
 use crate::release::{Catalog, Release};
-use crate::source;
+use crate::source::{self, Origin};
 use crate::stack;
 use anyhow::{Context as _, Result};
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Where the components' repositories are, unless told otherwise.
 const GIT_BASE: &str = "https://github.com/lablup";
@@ -22,18 +21,16 @@ pub async fn run(context: &Context, options: Up) -> Result<()> {
     }
     super::doctor::check(&findings)?;
     let engine = context.engine().await?;
-    let mut environment = open(context, &options, &engine.subnets().await?)?;
+    let mut environment = open(context, &options, &here, &engine.subnets().await?)?;
     let release = Catalog::release(environment.branch.as_str())?;
-    sources(context, &options, &environment, &release).await?;
     if options.dry_run {
-        let plan = build::plan(&environment, &build::locked(&environment)?.0)?;
-        let builder = build::builder(context).await?;
-        return context.print(&plan, &plan.print(|key| builder.fragment(key).is_some()));
+        return dry_run(context, &options, environment, &release).await;
     }
+    environment.save(&context.store)?;
+    sources(context, &options, &environment.folder, &release).await?;
     let outcome = build::images(context, &mut environment).await?;
-    images_of_the_agent(&*engine, &environment).await?;
-    if environment.ulimits.is_empty() {
-        environment.ulimits = granted_limits(context, &*engine, &environment).await?;
+    if environment.ulimits.is_none() {
+        environment.ulimits = Some(limits(context, &environment).await?);
         environment.save(&context.store)?;
     }
     let changed = build::write(&environment, &outcome)?;
@@ -54,6 +51,30 @@ pub async fn run(context: &Context, options: Up) -> Result<()> {
     Ok(())
 }
 
+/// Prints the plan. Trees that are not there are read in a folder that goes again.
+async fn dry_run(context: &Context, options: &Up, mut environment: Environment, release: &Release) -> Result<()> {
+    let locked = build::locked(&environment)?.0;
+    let scratch = tempfile::tempdir_in(context.store.temporary())?;
+    if release.components.iter().any(|component| !environment.folder.join(&component.name).exists()) {
+        environment.folder = scratch.path().to_owned();
+        sources(context, options, scratch.path(), release).await?;
+    }
+    let plan = build::plan(&environment, &locked)?;
+    let builder = build::builder(context).await?;
+    context.print(&plan, &plan.print(|key| builder.fragment(key).is_some()))
+}
+
+/// Asks the engine what it grants to sessions, and says so if that is less than usual.
+async fn limits(context: &Context, environment: &Environment) -> Result<std::collections::BTreeMap<String, i64>> {
+    let image = environment.images.get("manager").context("the manager's image was not built")?;
+    let granted = stack::granted_limits(&*context.engine().await?, image, &context.store.temporary()).await?;
+    if !granted.is_empty() {
+        let list: Vec<String> = granted.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        context.ui.say(&format!("limits     this engine grants sessions less than the agent asks: {}", list.join(", ")));
+    }
+    Ok(granted)
+}
+
 /// What to do next, and where the time went.
 fn summary(context: &Context, environment: &Environment) {
     let (id, ports) = (&environment.id, &environment.ports);
@@ -71,212 +92,108 @@ fn summary(context: &Context, environment: &Environment) {
     ));
 }
 
-/// Helper images that the agent would load by a Docker client, which its image has not.
-async fn images_of_the_agent(engine: &dyn crate::engine::Engine, environment: &Environment) -> Result<()> {
-    let source = environment.folder.join("agent/src/ai/backend");
-    let helpers = [
-        ("backendai-socket-relay:latest", source.join("agent/docker/backendai-socket-relay.img.tar.gz")),
-        ("backendai-krunner-extractor:latest", source.join("runner/krunner-extractor.img.tar.xz")),
-    ];
-    for (reference, path) in helpers {
-        if engine.image(reference).await?.is_some() {
-            continue;
-        }
-        let packed = std::fs::File::open(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
-        let xz = path.extension().is_some_and(|ending| ending == "xz");
-        engine
-            .load(Box::new(move |out| {
-                if xz {
-                    std::io::copy(&mut liblzma::read::XzDecoder::new(packed), out)?;
-                } else {
-                    std::io::copy(&mut flate2::read::GzDecoder::new(packed), out)?;
-                }
-                Ok(())
-            }))
-            .await
-            .with_context(|| format!("cannot load `{}`", path.display()))?;
-    }
-    Ok(())
-}
-
-/// What the agent asks for each session; engines without that right refuse it.
-const WANTED_LIMITS: [(&str, i64); 2] = [("nofile", 1_048_576), ("memlock", -1)];
-
-/// Limits that must be lowered, found by asking the engine for a container with them.
-async fn granted_limits(
-    context: &Context,
-    engine: &dyn crate::engine::Engine,
-    environment: &Environment,
-) -> Result<BTreeMap<String, i64>> {
-    use crate::engine::{Output, Step};
-    let image = environment.images.get("manager").context("the manager's image was not built")?.clone();
-    let output = tempfile::NamedTempFile::new_in(context.store.root().join("temporary"))?;
-    let mut granted = BTreeMap::new();
-    for (name, wanted) in WANTED_LIMITS {
-        let step = Step {
-            name: format!("limit {name}"),
-            image: image.clone(),
-            command: vec!["/bin/true".into()],
-            ulimits: [(name.to_owned(), wanted)].into(),
-            ..Step::default()
-        };
-        if engine.run_step(&step, output.path()).await.is_ok() {
-            continue;
-        }
-        let letter = if name == "nofile" { 'n' } else { 'l' };
-        let script = format!("mkdir /limit && ulimit -H -{letter} > /limit/value");
-        let step = Step {
-            name: format!("limit {name}"),
-            image: image.clone(),
-            command: ["/bin/bash", "-c", &script].map(String::from).to_vec(),
-            output: Output::Folder("/limit/value".into()),
-            ..Step::default()
-        };
-        engine.run_step(&step, output.path()).await?;
-        let mut archive = tar::Archive::new(output.reopen()?);
-        let mut text = String::new();
-        if let Some(entry) = archive.entries()?.next() {
-            std::io::Read::read_to_string(&mut entry?, &mut text)?;
-        }
-        let value: i64 = text.trim().parse().with_context(|| format!("the engine's limit `{name}` is `{}`", text.trim()))?;
-        // bash counts locked memory in KiB.
-        granted.insert(name.to_owned(), if letter == 'l' { value * 1024 } else { value });
-    }
-    if !granted.is_empty() {
-        let list: Vec<String> = granted.iter().map(|(name, value)| format!("{name} {value}")).collect();
-        context.ui.say(&format!("limits     this engine grants sessions less than the agent asks: {}", list.join(", ")));
-    }
-    Ok(granted)
-}
-
-/// The environment that is meant, or a new one.
-fn open(context: &Context, options: &Up, subnets: &[String]) -> Result<Environment> {
-    let branch = options.branch.as_deref().map(|text| Branch::parse(text, &Catalog::branches())).transpose()?;
+/// The environment that is meant, or a new one that is not saved yet.
+fn open(context: &Context, options: &Up, here: &Path, subnets: &[String]) -> Result<Environment> {
+    let branches = Catalog::branches()?;
+    let branch = options.branch.as_deref().map(|text| Branch::parse(text, &branches)).transpose()?;
     let id = options.one.env.as_deref().map(EnvironmentId::parse).transpose()?;
+    let path = options.path.as_ref().map(std::path::absolute).transpose()?;
     let all = environment::list(&context.store)?;
-    let here = std::env::current_dir().context("the current folder cannot be read")?;
     let known = match (&id, &branch) {
-        (Some(id), _) => all.iter().find(|environment| environment.id == *id).cloned(),
-        (None, None) => Some(environment::find(&context.store, None, &here)?),
-        (None, Some(_)) => None,
+        (Some(id), _) => all.iter().find(|environment| environment.id == *id),
+        (None, None) => Some(&environment::find(&context.store, None, here)?),
+        (None, Some(branch)) => same_place(&all, branch, path.as_deref(), here)?,
     };
     if let Some(environment) = known {
-        if let Some(branch) = branch.filter(|branch| *branch != environment.branch) {
-            return Err(Fault::usage(format!(
-                "the environment `{}` is of release {}, not {branch}",
-                environment.id, environment.branch
-            ))
-            .hint("name another environment with `--env ID`")
-            .hint(format!("or delete this one: `baibox delete {}`", environment.id))
-            .into());
-        }
-        return Ok(environment);
+        agrees(environment, branch.as_ref(), path.as_deref())?;
+        return Ok(environment.clone());
     }
     let branch = branch.ok_or_else(|| Fault::usage("which release branch?").hint("type `baibox up --branch 21.03`"))?;
     let id = match id {
         Some(id) => id,
         None => EnvironmentId::parse(&environment::random_word(8))?,
     };
-    let folder = std::path::absolute(options.path.clone().unwrap_or_else(|| PathBuf::from(id.as_str())))?;
-    empty_or_ours(&folder, &id)?;
-    create(context, branch, id, folder, &all, subnets)
+    let folder = path.unwrap_or_else(|| here.join(id.as_str()));
+    let release = Catalog::release(branch.as_str())?;
+    let environment = environment::create(id, branch, folder, &release.ports, &all, subnets)?;
+    for (service, wanted) in &release.ports {
+        let port = environment.ports[service];
+        if port != *wanted {
+            context.ui.say(&format!("ports      {service} gets port {port}, since {wanted} is taken"));
+        }
+    }
+    Ok(environment)
 }
 
-/// A folder with other things in it is not taken over.
-fn empty_or_ours(folder: &Path, id: &EnvironmentId) -> Result<()> {
-    let entries = match std::fs::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.with_context(|| format!("cannot list `{}`", folder.display()))?,
+/// `up --branch` typed again where an environment of that branch was made means that one.
+fn same_place<'a>(all: &'a [Environment], branch: &Branch, path: Option<&Path>, here: &Path) -> Result<Option<&'a Environment>> {
+    let meant = |environment: &&Environment| match path {
+        Some(path) => environment.folder == path,
+        None => {
+            environment.branch == *branch && (environment.folder.parent() == Some(here) || here.starts_with(&environment.folder))
+        }
     };
-    let foreign = entries.count() > 0 && !folder.join(".baibox").join(id.as_str()).is_dir();
-    if foreign {
-        return Err(Fault::usage(format!("the folder `{}` is not empty and not an environment of baibox", folder.display()))
-            .hint("name another one with `--path FOLDER`")
-            .into());
+    let found: Vec<&Environment> = all.iter().filter(meant).collect();
+    match found.as_slice() {
+        [] => Ok(None),
+        [one] => Ok(Some(one)),
+        several => {
+            let names: Vec<String> = several.iter().map(|environment| format!("`{}`", environment.id)).collect();
+            Err(Fault::usage(format!("several environments of release {branch} are here: {}", names.join(", ")))
+                .hint("say which one with `--env ID`, or a new ID for another one")
+                .into())
+        }
+    }
+}
+
+/// What is said again of an environment must be what it was made with.
+fn agrees(environment: &Environment, branch: Option<&Branch>, path: Option<&Path>) -> Result<(), Fault> {
+    let id = &environment.id;
+    if let Some(branch) = branch.filter(|branch| **branch != environment.branch) {
+        return Err(Fault::usage(format!("the environment `{id}` is of release {}, not {branch}", environment.branch))
+            .hint("name another environment with `--env ID`")
+            .hint(format!("or delete this one: `baibox delete {id}`")));
+    }
+    if path.is_some_and(|path| path != environment.folder) {
+        return Err(Fault::usage(format!("the environment `{id}` is in `{}` already", environment.folder.display()))
+            .hint("leave `--path` away, or name another environment with `--env ID`"));
     }
     Ok(())
 }
 
-fn create(
-    context: &Context,
-    branch: Branch,
-    id: EnvironmentId,
-    folder: PathBuf,
-    all: &[Environment],
-    subnets: &[String],
-) -> Result<Environment> {
-    let release = Catalog::release(branch.as_str())?;
-    let mut taken: BTreeSet<u16> = all.iter().flat_map(|other| other.ports.values().copied()).collect();
-    let mut ports = BTreeMap::new();
-    for (service, wanted) in &release.ports {
-        let port = environment::free_port(*wanted, &taken, environment::listens_nowhere)?;
-        if port != *wanted {
-            context.ui.say(&format!("{service} gets port {port}, since {wanted} is taken"));
-        }
-        taken.insert(port);
-        ports.insert(service.clone(), port);
-    }
-    let used: Vec<String> = subnets.iter().cloned().chain(all.iter().map(|other| other.subnet.clone())).collect();
-    let (subnet, gateway) = environment::free_subnet(&used)?;
-    let secrets =
-        ["database", "storage-manager", "storage-client"].map(|name| (name.to_owned(), environment::random_word(32))).into();
-    let environment = Environment {
-        id,
-        branch,
-        folder,
-        ports,
-        subnet,
-        gateway,
-        secrets,
-        ulimits: BTreeMap::new(),
-        images: BTreeMap::new(),
-        superseded: BTreeSet::new(),
-    };
-    environment.save(&context.store)?;
-    Ok(environment)
-}
-
 /// Brings the trees that are missing; those that are there are left alone.
-async fn sources(context: &Context, options: &Up, environment: &Environment, release: &Release) -> Result<()> {
-    let missing: Vec<_> =
-        release.components.iter().filter(|component| !environment.folder.join(&component.name).exists()).collect();
+async fn sources(context: &Context, options: &Up, folder: &Path, release: &Release) -> Result<()> {
+    let missing: Vec<_> = release.components.iter().filter(|component| !folder.join(&component.name).exists()).collect();
     let Some(first) = missing.first() else { return Ok(()) };
     let stage = context.ui.stage("source");
     stage.length(missing.len() as u64);
     let base = options.git_base.as_deref().unwrap_or(GIT_BASE);
-    let from_git = match options.source {
-        SourceChoice::Git => true,
-        SourceChoice::Pypi => false,
-        SourceChoice::Auto => {
-            let reachable = source::reachable(base, &first.repository).await;
-            if !reachable {
-                context.ui.say(&format!("`{base}` cannot be reached: sources come from PyPI's source distributions"));
-            }
-            reachable
-        }
+    let origin = match options.source {
+        SourceChoice::Git => Origin::Git { base: base.to_owned() },
+        SourceChoice::Pypi => Origin::Pypi,
+        SourceChoice::Auto => source::automatic(base, &first.repository).await,
     };
+    let from = match origin {
+        Origin::Git { .. } => base,
+        Origin::Pypi => "PyPI's source distributions",
+    };
+    if origin == Origin::Pypi && options.source == SourceChoice::Auto {
+        context.ui.say(&format!("`{base}` cannot be reached: sources come from {from}"));
+    }
     let builder = build::builder(context).await?;
     let fetcher = Fetcher::new(&context.store)?;
-    let work = missing.iter().map(|component| {
-        let (stage, fetcher, builder) = (&stage, &fetcher, &builder);
+    let work = missing.iter().map(|found| {
+        let (stage, origin, builder, fetcher, branch) = (&stage, &origin, &builder, &fetcher, &release.branch);
+        let (repository, project, file) = (&found.repository, &found.project, &found.file);
+        let component = source::Component { repository, project, file, sha256: &found.sha256 };
+        let into = folder.join(&found.name);
         async move {
-            let tree = environment.folder.join(&component.name);
-            if from_git {
-                source::clone(base, &component.repository, environment.branch.as_str(), &tree).await?;
-            } else {
-                if !context.store.has(&component.sha256) {
-                    let urls = builder.index.urls(fetcher, &component.project, &component.file).await?;
-                    fetcher.file(&urls, &component.sha256).await?;
-                }
-                let bytes = context.store.read(&component.sha256)?;
-                source::unpack(&component.file, &bytes, environment.branch.as_str(), &tree).await?;
-            }
+            source::ensure(origin, &component, branch, &into, fetcher, &context.store, &builder.index).await?;
             stage.advance(1);
             anyhow::Ok(())
         }
     });
     futures_util::future::try_join_all(work).await?;
-    let from = if from_git { base } else { "PyPI's source distributions" };
     stage.done(&format!("{} trees from {from}", missing.len()));
     Ok(())
 }

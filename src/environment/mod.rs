@@ -1,7 +1,9 @@
 //! An environment: its folder, what was chosen for it, and how it is found again.
 
+mod create;
 mod lease;
 
+pub use create::create;
 pub use lease::{free_port, free_subnet, listens_nowhere};
 
 use crate::error::Fault;
@@ -27,8 +29,10 @@ pub struct Environment {
     pub gateway: String,
     /// Generated per environment; never shown.
     pub secrets: BTreeMap<String, String>,
-    /// Hard resource limits that the engine grants to compute containers, by name.
-    pub ulimits: BTreeMap<String, i64>,
+    /// Resource limits of compute containers that must be lowered to what the engine
+    /// grants, by name; absent until it was asked.
+    #[serde(default)]
+    pub ulimits: Option<BTreeMap<String, i64>>,
     /// Image references by image name, as last built.
     pub images: BTreeMap<String, String>,
     /// References of earlier builds, which go with the environment too.

@@ -95,7 +95,7 @@ fn values(environment: &Environment, inputs: &Inputs) -> Result<Value> {
         "subnet": environment.subnet,
         "gateway": environment.gateway,
         "secrets": environment.secrets,
-        "ulimits": environment.ulimits,
+        "ulimits": environment.ulimits.clone().unwrap_or_default(),
         "images": environment.images,
         "socket": inputs.socket,
         "registry": REGISTRY,

@@ -2,10 +2,12 @@
 
 mod delete;
 mod health;
+mod limits;
 mod verify;
 
 pub use delete::{Leftovers, leftovers, remove};
 pub use health::{Health, Verdict, judge, wait_healthy};
+pub use limits::granted_limits;
 pub use verify::{Proof, verify};
 
 use crate::environment::Environment;

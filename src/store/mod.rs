@@ -44,6 +44,10 @@ impl Store {
     pub fn root(&self) -> &Path {
         &self.root
     }
+    /// For files and folders that go when the process is done with them.
+    pub fn temporary(&self) -> PathBuf {
+        self.root.join("temporary")
+    }
     /// Where a blob is, or would be.
     pub fn blob_path(&self, digest: &Digest) -> PathBuf {
         self.root.join("blobs").join(&digest.hex()[..2]).join(digest.hex())
@@ -80,7 +84,7 @@ impl Store {
 
     /// A new blob whose digest is known when it is complete.
     pub fn writer(&self) -> Result<BlobWriter, StoreError> {
-        let folder = self.root.join("temporary");
+        let folder = self.temporary();
         let file = NamedTempFile::new_in(&folder).map_err(io_error("create a file in", &folder))?;
         Ok(BlobWriter { store: self.clone(), file: BufWriter::with_capacity(1 << 18, file), hasher: Sha256::new(), size: 0 })
     }

@@ -1,0 +1,76 @@
+//! A new environment: its folder is free, its ports and network are nobody else's.
+
+use super::{Environment, free_port, free_subnet, listens_nowhere, random_word};
+use crate::error::Fault;
+use crate::model::{Branch, EnvironmentId};
+use anyhow::{Context, Result};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Chooses what a new environment needs; nothing is written before it is saved.
+///
+/// `ports` are the usual ones by service, `all` the environments that are there, also
+/// those that are stopped, and `subnets` the engine's networks.
+pub fn create(
+    id: EnvironmentId,
+    branch: Branch,
+    folder: PathBuf,
+    ports: &BTreeMap<String, u16>,
+    all: &[Environment],
+    subnets: &[String],
+) -> Result<Environment> {
+    empty_or_ours(&folder, &id)?;
+    let mut taken: BTreeSet<u16> = all.iter().flat_map(|other| other.ports.values().copied()).collect();
+    let mut leases = BTreeMap::new();
+    for (service, wanted) in ports {
+        let port = free_port(*wanted, &taken, listens_nowhere)?;
+        taken.insert(port);
+        leases.insert(service.clone(), port);
+    }
+    let used: Vec<String> = subnets.iter().cloned().chain(all.iter().map(|other| other.subnet.clone())).collect();
+    let (subnet, gateway) = free_subnet(&used)?;
+    let secrets = ["database", "storage-manager", "storage-client"].map(|name| (name.to_owned(), random_word(32))).into();
+    Ok(Environment {
+        id,
+        branch,
+        folder,
+        ports: leases,
+        subnet,
+        gateway,
+        secrets,
+        ulimits: None,
+        images: BTreeMap::new(),
+        superseded: BTreeSet::new(),
+    })
+}
+
+/// A folder with other things in it is not taken over.
+fn empty_or_ours(folder: &Path, id: &EnvironmentId) -> Result<()> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.with_context(|| format!("cannot list `{}`", folder.display()))?,
+    };
+    if entries.count() > 0 && !folder.join(".baibox").join(id.as_str()).is_dir() {
+        return Err(Fault::usage(format!("the folder `{}` is not empty and not an environment of baibox", folder.display()))
+            .hint("name another one with `--path FOLDER`")
+            .into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn somebody_elses_folder_is_refused_and_ours_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = EnvironmentId::parse("one").unwrap();
+        empty_or_ours(folder.path(), &id).unwrap();
+        empty_or_ours(&folder.path().join("absent"), &id).unwrap();
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        assert!(empty_or_ours(folder.path(), &id).is_err());
+        std::fs::create_dir_all(folder.path().join(".baibox/one")).unwrap();
+        empty_or_ours(folder.path(), &id).unwrap();
+    }
+}
