@@ -105,17 +105,21 @@ async fn python_index(context: &Context) -> Result<Index> {
 pub async fn render(context: &Context, one: &One) -> Result<()> {
     let mut environment = context.environment(one)?;
     let outcome = images(context, &mut environment).await?;
-    let changed = write(&environment, &outcome)?;
+    let changed = write(context, &environment, &outcome).await?;
     context.print(&changed, &format!("{changed} files written in {}", environment.state_folder().display()))
 }
 
 /// Writes what differs of the rendered files; says how many did.
-pub fn write(environment: &Environment, outcome: &Outcome) -> Result<usize> {
+pub async fn write(context: &Context, environment: &Environment, outcome: &Outcome) -> Result<usize> {
     let (_, image) = outcome.images.iter().find(|(name, _)| name == "python").context("the compute image was not built")?;
     let release = Catalog::release(environment.branch.as_str())?;
     let compute = release.images.iter().find(|image| image.name == "python").context("the release has no compute image")?;
-    let inputs =
-        Inputs { socket: crate::host::engine_socket(), compute_id: image.id().to_string(), compute: compute.settings.clone() };
+    let inputs = Inputs {
+        socket: crate::host::engine_socket(),
+        start_interval: context.engine().await?.facts().await?.has_start_interval(),
+        compute_id: image.id().to_string(),
+        compute: compute.settings.clone(),
+    };
     let state = environment.state_folder();
     let mut changed = 0;
     for (place, text) in crate::render::render(environment, &inputs)? {

@@ -33,7 +33,7 @@ pub async fn run(context: &Context, options: Up) -> Result<()> {
         environment.ulimits = Some(limits(context, &environment).await?);
         environment.save(&context.store)?;
     }
-    let changed = build::write(&environment, &outcome)?;
+    let changed = build::write(context, &environment, &outcome).await?;
     let services = crate::render::services();
     let containers = engine.containers(&environment.id).await?;
     let well = stack::judge(&services, &containers).values().all(|verdict| *verdict == stack::Verdict::Good);

@@ -24,6 +24,13 @@ pub struct Facts {
     pub runtimes: Vec<String>,
 }
 
+impl Facts {
+    /// Healthchecks may have an interval of their own while a service starts: since API 1.44, Docker 25.
+    pub fn has_start_interval(&self) -> bool {
+        self.version.split('.').next().and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major >= 25)
+    }
+}
+
 /// An image that the engine holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldImage {

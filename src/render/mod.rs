@@ -21,6 +21,8 @@ pub const REGISTRY: &str = "baibox.local";
 pub struct Inputs {
     /// Path of the engine's socket on its host.
     pub socket: String,
+    /// The engine can ask services for their health more often while they start.
+    pub start_interval: bool,
     /// Image ID and settings of the compute image.
     pub compute_id: String,
     pub compute: Settings,
@@ -98,6 +100,7 @@ fn values(environment: &Environment, inputs: &Inputs) -> Result<Value> {
         "ulimits": environment.ulimits.clone().unwrap_or_default(),
         "images": environment.images,
         "socket": inputs.socket,
+        "start_interval": inputs.start_interval,
         "registry": REGISTRY,
         "python": { "name": name, "tag": tag, "id": inputs.compute_id, "labels": labels },
     }))

@@ -17,7 +17,8 @@ fn environment(folder: &str) -> Environment {
 fn files(folder: &str) -> Result<BTreeMap<String, String>> {
     let release = Catalog::release("21.03")?;
     let compute = release.images.iter().find(|image| image.name == "python").unwrap().settings.clone();
-    render(&environment(folder), &Inputs { socket: "/var/run/docker.sock".into(), compute_id: "sha256:0".into(), compute })
+    let socket = "/var/run/docker.sock".into();
+    render(&environment(folder), &Inputs { socket, start_interval: true, compute_id: "sha256:0".into(), compute })
 }
 
 #[test]
