@@ -24,7 +24,7 @@ pub enum Command {
     /// Print the exact Debian packages of a release
     Lock(Lock),
     /// Make the images of an environment and give the engine those that it lacks
-    Build(One),
+    Build(Build),
     /// Run hello world in a compute session; exit code 0 only if it ran
     Verify(One),
     /// List all environments
@@ -71,6 +71,15 @@ pub struct One {
 }
 
 #[derive(Debug, Args)]
+pub struct Build {
+    #[command(flatten)]
+    pub one: One,
+    /// Use exactly what the lock says, or fail naming what is gone
+    #[arg(long)]
+    pub locked: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct Up {
     /// Release branch, such as 21.03
     #[arg(long, short)]
@@ -92,6 +101,9 @@ pub struct Up {
     /// Print the plan and stop
     #[arg(long)]
     pub dry_run: bool,
+    /// Use exactly what the lock says, or fail naming what is gone
+    #[arg(long)]
+    pub locked: bool,
     /// Do not run hello world at the end
     #[arg(long)]
     pub no_verify: bool,

@@ -155,13 +155,13 @@ impl Builder {
         Ok(())
     }
 
-    async fn python_file(&self, project: &str, input: &Input) -> Result<Vec<u8>> {
+    pub(super) async fn python_file(&self, project: &str, input: &Input) -> Result<Vec<u8>> {
         self.python_input(project, input).await?;
         Ok(self.store.read(&input.digest)?)
     }
 
     /// Gives the engine an image of these fragments, to run a step on.
-    async fn step_image(&self, layers: &[Vec<Digest>]) -> Result<String> {
+    pub(super) async fn step_image(&self, layers: &[Vec<Digest>]) -> Result<String> {
         let mut assembled = Vec::new();
         for keys in layers {
             assembled.push(self.layer("step", keys).await?);
@@ -174,7 +174,7 @@ impl Builder {
         Ok(reference)
     }
 
-    async fn run_step(&self, step: Step) -> Result<tempfile::NamedTempFile> {
+    pub(super) async fn run_step(&self, step: Step) -> Result<tempfile::NamedTempFile> {
         let output = tempfile::NamedTempFile::new_in(self.store.temporary())?;
         self.engine.run_step(&step, output.path()).await?;
         Ok(output)
@@ -390,7 +390,7 @@ fn step_environment(more: &[&str]) -> Vec<String> {
         .collect()
 }
 
-fn tar_of(store: &Store, tree: &Tree) -> Result<tempfile::NamedTempFile> {
+pub(super) fn tar_of(store: &Store, tree: &Tree) -> Result<tempfile::NamedTempFile> {
     let mut file = tempfile::NamedTempFile::new_in(store.temporary())?;
     tree.write_fragment(&mut file)?;
     file.write_all(&crate::oci::END_MARKER)?;
@@ -420,7 +420,7 @@ fn each_file(stream: impl Read, wanted: impl Fn(&str) -> bool, mut each: impl Fn
 }
 
 /// All of them.
-fn files_of(stream: impl Read) -> Result<Vec<(String, Vec<u8>)>> {
+pub(super) fn files_of(stream: impl Read) -> Result<Vec<(String, Vec<u8>)>> {
     let mut files = Vec::new();
     each_file(
         stream,

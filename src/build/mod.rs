@@ -3,6 +3,7 @@
 
 mod difference;
 mod make;
+mod resolve;
 mod tasks;
 
 use crate::debian::Mirror;

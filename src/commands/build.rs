@@ -1,10 +1,11 @@
 use super::Context;
 use crate::build::{Builder, MEMORY, Outcome};
-use crate::cli::One;
-use crate::debian::Mirror;
+use crate::cli::{Build, One};
+use crate::debian::{DebianError, Mirror};
 use crate::environment::Environment;
-use crate::fetch::Fetcher;
-use crate::lock::Lock;
+use crate::error::Fault;
+use crate::fetch::{FetchError, Fetcher};
+use crate::lock::{self, Lock, Requirements};
 use crate::plan::{self, Plan};
 use crate::python::{Index, PythonError, index};
 use crate::release::{Catalog, Release};
@@ -14,9 +15,9 @@ use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub async fn run(context: &Context, one: &One) -> Result<()> {
-    let mut environment = context.environment(one)?;
-    let outcome = images(context, &mut environment).await?;
+pub async fn run(context: &Context, options: &Build) -> Result<()> {
+    let mut environment = context.environment(&options.one)?;
+    let outcome = images(context, &mut environment, options.locked).await?;
     let ids: BTreeMap<&str, String> =
         outcome.images.iter().map(|(name, image)| (name.as_str(), image.id().to_string())).collect();
     let text: Vec<Vec<String>> = ids.iter().map(|(name, id)| vec![(*name).to_owned(), id.clone()]).collect();
@@ -34,11 +35,28 @@ pub fn plan(environment: &Environment, release: &Release) -> Result<Plan> {
 }
 
 /// Makes the images of an environment and remembers their references.
-pub async fn images(context: &Context, environment: &mut Environment) -> Result<Outcome> {
-    let (release, mut lock) = locked(environment)?;
-    let plan = plan(environment, &release)?;
+///
+/// What the lock says is what is built. Where it cannot be, since a tree requires other
+/// Python packages or the mirror dropped a file, the lock is changed and that is said;
+/// with `locked` it is an error.
+pub async fn images(context: &Context, environment: &mut Environment, locked: bool) -> Result<Outcome> {
+    let (mut release, mut lock) = self::locked(environment)?;
     let builder = builder(context).await?;
-    let outcome = builder.build(&plan).await?;
+    meet_requirements(context, environment, &builder, &mut release, &mut lock, locked).await?;
+    let made = builder.build(&plan(environment, &release)?).await;
+    let outcome = match made {
+        Err(error) if is_gone(&error) && !locked => {
+            replace_gone(context, &builder, &mut release, &mut lock, &error).await?;
+            builder.build(&plan(environment, &release)?).await?
+        }
+        Err(error) if is_gone(&error) => {
+            return Err(error.context(
+                Fault::new("what is locked cannot be had any more")
+                    .hint("leave `--locked` away: then newer versions are chosen, and said"),
+            ));
+        }
+        made => made?,
+    };
     let references: BTreeMap<String, String> =
         outcome.images.iter().map(|(name, image)| (name.clone(), image.reference.clone())).collect();
     let commits = release.components.iter().map(|component| async {
@@ -55,6 +73,75 @@ pub async fn images(context: &Context, environment: &mut Environment) -> Result<
         environment.save(&context.store)?;
     }
     Ok(outcome)
+}
+
+/// Resolves Python packages again when the trees require what the pins do not meet.
+async fn meet_requirements(
+    context: &Context,
+    environment: &Environment,
+    builder: &Builder,
+    release: &mut Release,
+    lock: &mut Lock,
+    locked: bool,
+) -> Result<()> {
+    let mut now = Requirements::new();
+    for component in &release.components {
+        if let Some(found) = source::requirements(&environment.folder.join(&component.name)) {
+            now.insert(component.name.clone(), found);
+        }
+    }
+    let unmet = lock::unmet(release, &lock.python, &now)?;
+    if unmet.is_empty() {
+        lock.python.requirements = now;
+        return Ok(());
+    }
+    let list: Vec<String> = unmet
+        .iter()
+        .map(|one| {
+            let pinned = one.pinned.as_ref().map_or("nothing".to_owned(), |version| format!("{} {version}", one.project));
+            format!("{} asks for `{}`, the lock has {pinned}", one.component, one.requirement)
+        })
+        .collect();
+    if locked {
+        let fault = Fault::new(format!("the lock does not meet what the source trees require: {}", list.join("; ")));
+        return Err(fault.hint("leave `--locked` away: then Python packages are resolved again").into());
+    }
+    let stage = context.ui.stage("lock");
+    list.iter().for_each(|line| context.ui.say(line));
+    let python = builder.resolve_python(release, &plan(environment, release)?, &now, &unmet, &stage).await?;
+    let changes = lock::python_changes(&lock.python, &python);
+    changes.iter().for_each(|line| context.ui.say(&format!("  {line}")));
+    lock.python = python;
+    lock.apply(release);
+    lock.write(&environment.lock_file())?;
+    stage.done(&format!("Python packages resolved as of {}, {} changed", lock.python.cutoff, changes.len()));
+    Ok(())
+}
+
+/// A locked Debian package that the mirror had, and has no more.
+fn is_gone(error: &anyhow::Error) -> bool {
+    let absent = matches!(error.downcast_ref::<FetchError>(), Some(FetchError::Status { status: 404 | 410, .. }));
+    absent && matches!(error.downcast_ref::<DebianError>(), Some(DebianError::Missing { .. }))
+}
+
+async fn replace_gone(
+    context: &Context,
+    builder: &Builder,
+    release: &mut Release,
+    lock: &mut Lock,
+    error: &anyhow::Error,
+) -> Result<()> {
+    let stage = context.ui.stage("lock");
+    if let Some(gone) = error.downcast_ref::<DebianError>() {
+        context.ui.say(&format!("{gone}: Debian packages are resolved again"));
+    }
+    let sets = lock::resolve_debian(release, &builder.fetcher, &context.store, &context.ui, &stage).await?;
+    let changes = lock::debian_changes(&lock.debian, &sets);
+    changes.iter().for_each(|line| context.ui.say(&format!("  {line}")));
+    lock.debian = sets;
+    lock.apply(release);
+    stage.done(&format!("Debian packages as the mirror has them today, {} changed", changes.len()));
+    Ok(())
 }
 
 /// The release as the environment's own lock pins it.
@@ -104,7 +191,7 @@ async fn python_index(context: &Context) -> Result<Index> {
 
 pub async fn render(context: &Context, one: &One) -> Result<()> {
     let mut environment = context.environment(one)?;
-    let outcome = images(context, &mut environment).await?;
+    let outcome = images(context, &mut environment, false).await?;
     let changed = write(context, &environment, &outcome).await?;
     context.print(&changed, &format!("{changed} files written in {}", environment.state_folder().display()))
 }

@@ -28,7 +28,7 @@ pub async fn run(context: &Context, options: Up) -> Result<()> {
     }
     environment.save(&context.store)?;
     sources(context, &options, &environment.folder, &release).await?;
-    let outcome = build::images(context, &mut environment).await?;
+    let outcome = build::images(context, &mut environment, options.locked).await?;
     if environment.ulimits.is_none() {
         environment.ulimits = Some(limits(context, &environment).await?);
         environment.save(&context.store)?;

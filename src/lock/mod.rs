@@ -5,13 +5,19 @@
 //! is copied when the environment is made, and from then on the environment's own
 //! is right: a newer baibox does not change what an environment stands on.
 
+mod change;
+mod debian;
+
+pub use change::{Requirements, Unmet, unmet};
+pub use debian::{Sets, changes as debian_changes, resolve as resolve_debian};
+
 use crate::debian::LockedDeb;
 use crate::python::PythonLock;
 use crate::release::Release;
 use crate::store::write_atomically;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// `lock.toml`.
@@ -65,6 +71,36 @@ impl Lock {
         release.python_lock = Some(self.python.clone());
         release.debian_lock = self.debian.clone();
     }
+}
+
+/// Pin by pin what differs: `name old → new`, one line each.
+pub fn python_changes(before: &PythonLock, after: &PythonLock) -> Vec<String> {
+    let versions = |lock: &PythonLock| -> BTreeMap<(String, String), String> {
+        let all = lock.environments.iter().flat_map(|(environment, pins)| pins.iter().map(move |pin| (environment, pin)));
+        all.filter_map(|(environment, pin)| {
+            let (name, version) = pin.split_once(' ')?;
+            Some(((environment.clone(), name.to_owned()), version.to_owned()))
+        })
+        .collect()
+    };
+    differences(&versions(before), &versions(after))
+}
+
+/// `place` and name → version, before and after; what is the same in several places is told once.
+fn differences(before: &BTreeMap<(String, String), String>, after: &BTreeMap<(String, String), String>) -> Vec<String> {
+    let keys: BTreeSet<&(String, String)> = before.keys().chain(after.keys()).collect();
+    let mut lines: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for key in keys {
+        let line = match (before.get(key), after.get(key)) {
+            (Some(old), Some(new)) if old == new => continue,
+            (Some(old), Some(new)) => format!("{} {old} → {new}", key.1),
+            (Some(old), None) => format!("{} {old} → gone", key.1),
+            (None, Some(new)) => format!("{} {new} is new", key.1),
+            (None, None) => continue,
+        };
+        lines.entry(line).or_default().push(&key.0);
+    }
+    lines.into_iter().map(|(line, places)| format!("{line} ({})", places.join(", "))).collect()
 }
 
 #[cfg(test)]

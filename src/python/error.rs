@@ -24,6 +24,8 @@ pub enum PythonError {
     Target { python: String, platform: String },
     #[error("the Python lock is not valid:\n{}", faults.join("\n"))]
     Lock { faults: Vec<String> },
+    #[error("`{text}` is not a requirement: {why}")]
+    Requirement { text: String, why: String },
     #[error("the package index has no file `{file}` of `{project}`")]
     NoFile { project: String, file: String },
     #[error("the package index has no file of `{pin}` that the images can take")]

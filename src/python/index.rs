@@ -35,6 +35,10 @@ impl Index {
         Self { base: base.trim_end_matches('/').to_owned(), pages: Mutex::default() }
     }
 
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     /// All files of a project, by file name.
     pub async fn files(&self, fetcher: &Fetcher, project: &str) -> Result<Arc<Page>> {
         let project = normal_name(project);

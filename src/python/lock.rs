@@ -58,6 +58,9 @@ pub struct PythonLock {
     pub cutoff: String,
     /// Pins that build source distributions.
     pub builders: Vec<String>,
+    /// Component → what it required when the pins were resolved.
+    #[serde(default)]
+    pub requirements: BTreeMap<String, Vec<String>>,
     /// Image → `name version` of each package in it.
     pub environments: BTreeMap<String, Vec<String>>,
     #[serde(rename = "file")]

@@ -7,6 +7,7 @@ pub mod index;
 pub mod lock;
 #[cfg(test)]
 mod real;
+pub mod requirement;
 pub mod select;
 pub mod venv;
 pub mod wheel;

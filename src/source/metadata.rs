@@ -47,7 +47,7 @@ fn version(tree: &Path) -> Option<String> {
     of_package.or_else(published).filter(|version| !version.is_empty())
 }
 
-fn listed(folder: &Path) -> Vec<std::path::PathBuf> {
+pub(super) fn listed(folder: &Path) -> Vec<std::path::PathBuf> {
     let mut paths: Vec<_> = fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.sort();
     paths
@@ -102,14 +102,14 @@ fn of_setup_cfg(text: &str) -> Points {
 
 /// What the literals of Python are made of, as far as entry points need it.
 #[derive(Debug, PartialEq, Eq)]
-enum Token {
+pub(super) enum Token {
     Name(String),
     Text(String),
     Mark(char),
 }
 
 /// Names, plain strings and marks; comments are left out.
-fn tokens(text: &str) -> Vec<Token> {
+pub(super) fn tokens(text: &str) -> Vec<Token> {
     let mut found = Vec::new();
     let mut rest = text;
     while let Some(first) = rest.chars().next() {

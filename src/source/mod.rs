@@ -2,12 +2,14 @@
 
 mod git;
 mod metadata;
+mod requirements;
 #[cfg(test)]
 mod real;
 mod sdist;
 
 pub use git::{TreeState, clone, commit, reachable, state, trees};
 pub use metadata::read as metadata;
+pub use requirements::read as requirements;
 pub use sdist::unpack;
 
 use crate::error::Fault;

@@ -27,6 +27,7 @@ async fn every_published_component_becomes_a_clean_tree_that_tells_of_itself() {
         let first = bring().await.unwrap();
         eprintln!("{branch}: {} trees in {:.1} s", first.len(), since.elapsed().as_secs_f64());
         assert!(first.iter().all(|tree| !tree.adopted) && bring().await.unwrap().iter().all(|tree| tree.adopted));
+        let mut other = Vec::new();
         for (component, tree) in release.components.iter().zip(&first) {
             let state = state(&tree.path).await.unwrap();
             assert_eq!(
@@ -35,6 +36,11 @@ async fn every_published_component_becomes_a_clean_tree_that_tells_of_itself() {
                 "{}",
                 component.name
             );
+            let lock = release.python_lock.as_ref().unwrap();
+            let required = requirements(&tree.path).unwrap();
+            if lock.requirements.get(&component.name) != Some(&required) {
+                other.push(format!("{} = {required:#?}", component.name));
+            }
             let metadata = metadata(&tree.path, &component.project).unwrap();
             crate::python::editable::tree(&component.name, &metadata, &crate::python::Layout::new(&release.python))
                 .unwrap()
@@ -43,5 +49,6 @@ async fn every_published_component_becomes_a_clean_tree_that_tells_of_itself() {
             let points: usize = metadata.entry_points.values().map(std::collections::BTreeMap::len).sum();
             eprintln!("{} {} at {}: {points} entry points", metadata.name, metadata.version, &state.commit[..12]);
         }
+        assert!(other.is_empty(), "the Python lock was resolved for other requirements:\n{}", other.join("\n"));
     }
 }

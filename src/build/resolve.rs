@@ -1,0 +1,214 @@
+//! Python pins chosen again, by uv in a container of the release's own base.
+
+use super::{Builder, depends_on};
+use crate::engine::{Output, Step};
+use crate::error::Fault;
+use crate::host;
+use crate::lock::{Requirements, Unmet};
+use crate::model::Digest;
+use crate::oci::{Node, Tree};
+use crate::plan::{Plan, Recipe};
+use crate::python::select::Target;
+use crate::python::{self, LockedFile, PythonLock, normal_name, requirement};
+use crate::release::{Catalog, Release};
+use crate::ui::Stage;
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+/// `images/python/uv.toml`.
+#[derive(Deserialize)]
+struct Uv {
+    name: String,
+    #[serde(flatten)]
+    wheels: BTreeMap<String, toml::Value>,
+}
+
+#[derive(Deserialize)]
+struct UvWheel {
+    file: String,
+    sha256: Digest,
+}
+
+impl Builder {
+    /// A lock that meets `now`, with as few changes as uv needs to make to the release's.
+    pub async fn resolve_python(
+        &self,
+        release: &Release,
+        plan: &Plan,
+        now: &Requirements,
+        unmet: &[Unmet],
+        stage: &Stage,
+    ) -> Result<PythonLock> {
+        let before = release.python_lock.as_ref().context("the release has no Python lock")?;
+        let environments: BTreeSet<&str> = unmet.iter().map(|one| one.environment.as_str()).collect();
+        let base = self.base(plan, stage).await?;
+        let image = self.step_image(&base).await?;
+        stage.note("uv resolves Python packages");
+        let input = crate::build::make::tar_of(&self.store, &self.question(release, before, now, unmet, &environments).await?)?;
+        let step = Step {
+            name: "resolve Python packages".into(),
+            image,
+            command: ["/bin/sh", "/resolve/run.sh"].map(String::from).to_vec(),
+            environment: self.surroundings(before),
+            input: Some(input.path().to_owned()),
+            network: true,
+            output: Output::Folder("/resolve/out".into()),
+            ..Step::default()
+        };
+        let answer = self.run_step(step).await.with_context(|| {
+            let asked: Vec<String> = unmet.iter().map(|one| format!("`{}` of {}", one.requirement, one.component)).collect();
+            Fault::new(format!("no Python packages of {} or before meet {}", before.cutoff, asked.join(", ")))
+                .hint("change the requirement in the component's tree")
+                .hint("or lay a folder with a later `cutoff` over the release: `BAIBOX_IMAGES`, see the README")
+        })?;
+        let mut after = before.clone();
+        after.requirements = now.clone();
+        for (path, text) in crate::build::make::files_of(answer.reopen()?)? {
+            let Some(environment) = path.strip_prefix("out/") else { continue };
+            let pins = pins(&String::from_utf8_lossy(&text));
+            after.environments.insert(environment.to_owned(), pins);
+        }
+        after.files = self.files(release, &after).await?;
+        after.check()?;
+        Ok(after)
+    }
+
+    /// Layers of the first configured base of the plan, made if they are missing.
+    async fn base(&self, plan: &Plan, stage: &Stage) -> Result<Vec<Vec<Digest>>> {
+        let on = plan.recipes.iter().find(|(_, recipe)| matches!(recipe, Recipe::DebianConfigured { again: false, .. }));
+        let (on, _) = on.context("no image of the release has configured packages")?;
+        let mut wanted = vec![on.clone()];
+        let mut missing = BTreeSet::new();
+        while let Some(key) = wanted.pop() {
+            if self.fragment(&key).is_none() && missing.insert(key.clone()) {
+                wanted.extend(depends_on(&plan.recipes[&key]));
+            }
+        }
+        self.make(plan, &missing, stage).await?;
+        Plan::base(&plan.recipes, on).context("the step stands on nothing that was configured")
+    }
+
+    /// uv, and for each environment what it must meet, what it had, and what was settled.
+    async fn question(
+        &self,
+        release: &Release,
+        before: &PythonLock,
+        now: &Requirements,
+        unmet: &[Unmet],
+        environments: &BTreeSet<&str>,
+    ) -> Result<Tree> {
+        let mut tree = Tree::default();
+        let uv: Uv = toml::from_str(Catalog::file("python/uv.toml")?).context("`images/python/uv.toml` does not name a wheel")?;
+        let wheel = uv.wheels.get(&self.architecture).with_context(|| format!("no uv is known for {}", self.architecture))?;
+        let wheel: UvWheel = wheel.clone().try_into().context("`images/python/uv.toml` does not name a wheel")?;
+        let bytes = self.python_file(&uv.name, &crate::plan::Input { file: wheel.file.clone(), digest: wheel.sha256 }).await?;
+        let contents = python::wheel::contents(&wheel.file, &bytes)?;
+        let program = contents.iter().find(|(path, _)| path.ends_with(".data/scripts/uv"));
+        let Some((_, Node::File { content, .. })) = program else { bail!("`{}` holds no program `uv`", wheel.file) };
+        tree.insert("resolve/uv", Node::file(0o755, content.clone()))?;
+        if let Some(bundle) = host::trust_bundle() {
+            let text = std::fs::read(&bundle).with_context(|| format!("cannot read `{}`", bundle.display()))?;
+            tree.insert("resolve/trust.pem", Node::file(0o644, text))?;
+        }
+        let own: BTreeSet<String> = release.components.iter().map(|component| normal_name(&component.project)).collect();
+        let moving: BTreeSet<&str> = unmet.iter().map(|one| one.project.as_str()).collect();
+        let mut script = String::from("set -e\nmkdir -p /resolve/out\ncd /resolve\n");
+        for environment in environments {
+            let pins = before.environments.get(*environment).map(Vec::as_slice).unwrap_or_default();
+            let pinned: BTreeMap<&str, &str> = pins.iter().filter_map(|pin| pin.split_once(' ')).collect();
+            let images = release.images.iter().filter(|image| image.environment.as_deref() == Some(environment));
+            // What is there stays, also what no component asks for.
+            let mut wanted: BTreeSet<String> = pinned.keys().map(|name| (*name).to_owned()).collect();
+            let mut settled = BTreeSet::new();
+            for text in images.flat_map(|image| &image.links).filter_map(|component| now.get(component)).flatten() {
+                let asked = requirement::parse(text, &before.python)?;
+                if own.contains(&asked.project) {
+                    continue;
+                }
+                let version = pinned.get(asked.project.as_str());
+                // Upstream's requirements contradict each other: where a pin broke one before, it stays.
+                if let Some(version) = version.filter(|version| !asked.takes(version) && !moving.contains(asked.project.as_str()))
+                {
+                    settled.insert(format!("{}=={version}", asked.project));
+                }
+                wanted.insert(text.clone());
+            }
+            let lines = |all: &BTreeSet<String>| all.iter().fold(String::new(), |text, line| text + line + "\n");
+            let known = pinned.iter().map(|(name, version)| format!("{name}=={version}")).collect();
+            for (kind, text) in [("in", lines(&wanted)), ("overrides", lines(&settled)), ("known", lines(&known))] {
+                tree.insert(&format!("resolve/{environment}.{kind}"), Node::file(0o644, text))?;
+            }
+            // uv prefers what its output file held before.
+            writeln!(
+                script,
+                "cp {environment}.known out/{environment}\n./uv pip compile --quiet --no-header --no-annotate --no-config --python /usr/bin/python3 --overrides {environment}.overrides --output-file out/{environment} {environment}.in >/dev/null"
+            )?;
+        }
+        tree.insert("resolve/run.sh", Node::file(0o644, script))?;
+        Ok(tree)
+    }
+
+    /// uv's environment: this host's index, proxies and trust, and the day after which nothing counts.
+    fn surroundings(&self, lock: &PythonLock) -> Vec<String> {
+        let mut variables = vec![
+            "PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+            "LC_ALL=C.UTF-8".to_owned(),
+            "HOME=/resolve".to_owned(),
+            format!("UV_DEFAULT_INDEX={}", self.index.base()),
+            format!("UV_EXCLUDE_NEWER={}T23:59:59Z", lock.cutoff),
+        ];
+        if host::trust_bundle().is_some() {
+            variables.push("SSL_CERT_FILE=/resolve/trust.pem".into());
+        }
+        variables.extend(host::proxies().into_iter().map(|(name, value)| format!("{name}={value}")));
+        variables
+    }
+
+    /// The file of every pin that the lock names; those that were known stay.
+    async fn files(&self, release: &Release, lock: &PythonLock) -> Result<Vec<LockedFile>> {
+        let target = Target::parse(&lock.python, glibc(release)?, &format!("linux/{}", self.architecture))?;
+        let pins: BTreeSet<&String> = lock.environments.values().flatten().chain(&lock.builders).collect();
+        let chosen = pins.into_iter().map(|pin| async move {
+            if let Some(known) = lock.file(pin) {
+                return Ok(known.clone());
+            }
+            let (name, version) = pin.split_once(' ').with_context(|| format!("`{pin}` is not a pin"))?;
+            self.index.choose(&self.fetcher, name, version, &target, Some(&lock.cutoff)).await
+        });
+        futures_util::future::try_join_all(chosen).await
+    }
+}
+
+/// `name version` of each line `name==version`; extras and markers are left out.
+fn pins(text: &str) -> Vec<String> {
+    let pin = |line: &str| {
+        let (name, version) = line.split(';').next()?.trim().split_once("==")?;
+        Some(format!("{} {}", normal_name(name.split('[').next()?.trim()), version.trim()))
+    };
+    text.lines().filter_map(pin).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// The minor version of glibc 2 that the images have.
+fn glibc(release: &Release) -> Result<u32> {
+    let libc = release.debian_lock.values().flatten().find(|deb| deb.name == "libc6");
+    libc.and_then(|deb| deb.version.strip_prefix("2.")?.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok())
+        .context("the lock does not tell the images' glibc")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_are_read_from_what_uv_writes() {
+        let text = "aiohttp==3.7.4.post0\nPassLib[bcrypt]==1.7.4\n# via x\ntoml==0.10.2 ; python_version < '4'\n";
+        assert_eq!(pins(text), ["aiohttp 3.7.4.post0", "passlib 1.7.4", "toml 0.10.2"]);
+    }
+
+    #[test]
+    fn glibc_is_read_from_the_lock() {
+        assert_eq!(glibc(&Catalog::release("21.03").unwrap()).unwrap(), 31);
+    }
+}
