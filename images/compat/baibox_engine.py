@@ -1,6 +1,6 @@
 """The one place through which the agent speaks to the engine.
 
-Loaded at the start of the agent's Python. It wraps aiodocker's single request
+Loaded at the start of the agent's Python (`sitecustomize.py`). It wraps aiodocker's single request
 method, so that on an engine which several environments share
 
 * what the agent creates carries the environment's label,

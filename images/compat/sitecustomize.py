@@ -1,7 +1,6 @@
-"""Python imports this at its start: the agent's way to the engine gets its one place."""
-try:
-    import baibox_engine  # noqa: F401
-except ImportError as error:
-    # An interpreter without aiodocker in this image says nothing to the engine.
-    if error.name != "aiodocker":
-        raise
+"""Python imports this at its start: the cures that the service asks for."""
+import importlib
+import os
+
+for name in os.environ.get("BAIBOX_CURES", "").split():
+    importlib.import_module(name)

@@ -46,13 +46,15 @@ impl Context {
     }
     /// Data on standard output: JSON when asked for, else the text.
     pub fn print(&self, value: &impl Serialize, text: &str) -> Result<()> {
-        let mut out = std::io::stdout().lock();
-        if self.json {
-            writeln!(out, "{}", serde_json::to_string_pretty(value)?)?;
-        } else if !text.is_empty() {
-            writeln!(out, "{}", text.trim_end())?;
+        let text = if self.json { serde_json::to_string_pretty(value)? } else { text.trim_end().to_owned() };
+        if text.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        match writeln!(std::io::stdout().lock(), "{text}") {
+            // Who reads, such as `head`, has enough.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            written => written.context("standard output cannot be written"),
+        }
     }
 }
 

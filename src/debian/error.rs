@@ -33,7 +33,7 @@ pub enum DebianError {
     NoSuffix { file: String, entry: String, suffix: String },
     #[error("`{file}` holds the package `{found}`, the lock says `{wanted}`")]
     OtherPackage { file: String, wanted: String, found: String },
-    #[error("`{file}` (`{digest}`) is on no mirror")]
+    #[error("`{file}` (`{digest}`) could not be had from a mirror")]
     Missing { file: String, digest: Digest },
 }
 

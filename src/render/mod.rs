@@ -43,12 +43,13 @@ const TEMPLATES: [(&str, &str); 10] = [
 ];
 
 /// Files that are taken as they are.
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 7] = [
     ("services/bootstrap.py", "services/bootstrap.py"),
     ("services/krunner.py", "services/krunner.py"),
     ("services/postgres.sh", "services/postgres.sh"),
     ("compat/baibox_engine.py", "compat/baibox_engine.py"),
     ("compat/baibox_docker.py", "compat/baibox_docker.py"),
+    ("compat/baibox_manager.py", "compat/baibox_manager.py"),
     ("compat/sitecustomize.py", "compat/sitecustomize.py"),
 ];
 
