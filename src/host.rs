@@ -1,7 +1,8 @@
 //! What the host tells: environment variables, folders, configured mirrors.
 //! The only module that reads environment variables.
 
-use std::path::PathBuf;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
 
 /// A variable that is set and not empty.
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
@@ -35,9 +36,79 @@ pub fn proxies() -> Vec<(String, String)> {
         .collect()
 }
 
+/// Where the engine is: `DOCKER_HOST`, else the Docker context that is chosen, as the
+/// `docker` program sees it; `None` for the default socket.
+pub fn engine_address() -> Option<String> {
+    variable("DOCKER_HOST").or_else(|| {
+        let folder = variable("DOCKER_CONFIG").map(PathBuf::from).or_else(|| home().map(|home| home.join(".docker")))?;
+        context_address(&folder, variable("DOCKER_CONTEXT"))
+    })
+}
+
+/// Contexts are stored by the digest of their name, see docker/cli `cli/context/store`.
+fn context_address(folder: &Path, named: Option<String>) -> Option<String> {
+    let json = |path: PathBuf| serde_json::from_slice::<Value>(&std::fs::read(path).ok()?).ok();
+    let name = named.or_else(|| Some(json(folder.join("config.json"))?["currentContext"].as_str()?.to_owned()))?;
+    let digest = crate::model::Digest::of(name.as_bytes());
+    let meta = json(folder.join("contexts/meta").join(digest.hex()).join("meta.json"))?;
+    Some(meta["Endpoints"]["docker"]["Host"].as_str()?.to_owned())
+}
+
 /// The engine's socket as its own host names it.
 pub fn engine_socket() -> String {
-    variable("DOCKER_HOST")
+    engine_address()
         .and_then(|host| host.strip_prefix("unix://").map(str::to_owned))
         .unwrap_or_else(|| "/var/run/docker.sock".into())
+}
+
+/// A process of a machine, so that it is known again: host, number and start.
+pub fn process() -> String {
+    let number = std::process::id();
+    format!("{} {number} {}", node(), started(number).unwrap_or_default())
+}
+
+/// Whether that process ended; of other machines nothing is known.
+pub fn has_ended(process: &str) -> bool {
+    let mut words = process.split(' ');
+    let (Some(host), Some(number), Some(start)) = (words.next(), words.next(), words.next()) else { return false };
+    host == node() && !start.is_empty() && number.parse().is_ok_and(|number| started(number).as_deref() != Some(start))
+}
+
+fn node() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Clock ticks between the machine's start and the process's, see proc_pid_stat(5).
+fn started(process: u32) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name, in brackets, may hold anything.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_again_until_it_ends() {
+        assert!(!has_ended(&process()));
+        assert!(has_ended(&format!("{} {} 1", node(), std::process::id())));
+        assert!(!has_ended("elsewhere 1 1") && !has_ended("") && !has_ended("x"));
+    }
+
+    #[test]
+    fn the_chosen_context_tells_where_the_engine_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: Option<&str>| context_address(folder.path(), name.map(String::from));
+        assert_eq!(at(None), None);
+        std::fs::write(folder.path().join("config.json"), r#"{"currentContext": "far"}"#).unwrap();
+        assert_eq!(at(None), None);
+        // echo -n far | sha256sum
+        let meta = folder.path().join("contexts/meta").join(crate::model::Digest::of(b"far").hex());
+        std::fs::create_dir_all(&meta).unwrap();
+        std::fs::write(meta.join("meta.json"), r#"{"Endpoints": {"docker": {"Host": "unix:///far.sock"}}}"#).unwrap();
+        assert_eq!(at(None).as_deref(), Some("unix:///far.sock"));
+        assert_eq!(at(Some("far")).as_deref(), Some("unix:///far.sock"));
+        assert_eq!(at(Some("default")), None);
+    }
 }

@@ -76,6 +76,7 @@ impl Builder {
         let missing: BTreeSet<Digest> = plan.recipes.keys().filter(|key| self.fragment(key).is_none()).cloned().collect();
         let mut outcome = Outcome { fragments_made: missing.len(), ..Outcome::default() };
         if !missing.is_empty() {
+            self.engine.sweep_steps(false).await?;
             let stage = self.ui.stage("build");
             stage.length(missing.len() as u64);
             self.make(plan, &missing, &stage).await?;

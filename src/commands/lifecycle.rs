@@ -1,6 +1,9 @@
 use super::Context;
 use crate::cli::{One, Services};
+use crate::doctor;
+use crate::engine::Container;
 use crate::environment::Environment;
+use crate::error::Fault;
 use crate::stack;
 use anyhow::Result;
 use std::time::Duration;
@@ -24,6 +27,7 @@ pub async fn start(context: &Context, one: &One) -> Result<()> {
 /// Compose starts what is not running; then everything must become healthy.
 pub async fn bring_up(context: &Context, environment: &Environment) -> Result<()> {
     let engine = context.engine().await?;
+    leases_are_free(environment, &engine.containers(&environment.id).await?)?;
     let stage = context.ui.stage("up");
     stage.note("docker compose up");
     let started = stack::run_compose(environment, &["up", "--detach", "--remove-orphans"]).await;
@@ -36,6 +40,27 @@ pub async fn bring_up(context: &Context, environment: &Environment) -> Result<()
     let health = stack::wait_healthy(&*engine, environment, &services, HEALTH_LIMIT, |text| stage.note(text)).await?;
     stage.done(&format!("{} services healthy", health.len()));
     Ok(())
+}
+
+/// Ports are kept while an environment is stopped; another program may have taken one.
+fn leases_are_free(environment: &Environment, containers: &[Container]) -> Result<()> {
+    let running = |service: &String| containers.iter().any(|one| one.service == *service && one.state == "running");
+    let needed = environment.ports.iter().filter(|(service, _)| !running(service)).map(|(_, port)| *port).collect();
+    let taken = doctor::taken_ports(&needed);
+    if taken.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<String> = taken
+        .iter()
+        .map(|(port, holder)| {
+            let services = environment.ports.iter().filter(|(_, own)| *own == port).map(|(service, _)| service.as_str());
+            let holder = holder.as_deref().unwrap_or("another program");
+            format!("{port} of {} is held by {holder}", services.collect::<Vec<_>>().join(", "))
+        })
+        .collect();
+    Err(Fault::new(format!("ports of `{}` are taken: {}", environment.id, list.join("; ")))
+        .hint("end what holds them, then type the same command again: it goes on from here")
+        .into())
 }
 
 pub async fn restart(context: &Context, options: &Services) -> Result<()> {

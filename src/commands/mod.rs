@@ -71,7 +71,7 @@ pub fn run(cli: Cli) -> Exit {
             let outcome = runtime.block_on(async {
                 tokio::select! {
                     outcome = dispatch(cli, ui.clone()) => outcome,
-                    _ = tokio::signal::ctrl_c() => Err(interrupted()),
+                    _ = tokio::signal::ctrl_c() => Err(interrupted().await),
                 }
             });
             // Blocking work that was cut off must not hold the process.
@@ -87,7 +87,12 @@ pub fn run(cli: Cli) -> Exit {
     }
 }
 
-fn interrupted() -> anyhow::Error {
+/// Ends what only this process waits for.
+async fn interrupted() -> anyhow::Error {
+    if let Ok(engine) = Docker::connect().await {
+        // What stays all the same is swept by the next build.
+        let _ = engine.sweep_steps(true).await;
+    }
     let fault = Fault { exit: Exit::Interrupted, ..Fault::new("stopped by Ctrl-C; what was finished is kept") };
     fault.hint("type the same command again: it goes on from here").into()
 }

@@ -20,7 +20,7 @@ pub async fn look(folder: &Path) -> Facts {
         ask("docker", &["ps", "--format", "{{.Names}}\t{{.Ports}}"]),
         ask("id", &["-un"]),
     );
-    let own_endpoint = crate::host::variable("DOCKER_HOST").unwrap_or_else(|| DEFAULT_SOCKET.into());
+    let own_endpoint = crate::host::engine_address().unwrap_or_else(|| DEFAULT_SOCKET.into());
     let (client, api) = versions(version);
     let user = user.and_then(Said::line).unwrap_or_default();
     let daemon = daemon();

@@ -17,7 +17,13 @@ pub use look::look;
 pub use mend::{deb_tree, fix, fix_with};
 
 use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+
+/// Those of `ports` that are taken on 127.0.0.1, and by whom, as far as it can be seen.
+pub fn taken_ports(ports: &BTreeSet<u16>) -> Vec<(u16, Option<String>)> {
+    ports::taken(ports, &BTreeMap::new()).into_iter().map(|taken| (taken.port, taken.holder)).collect()
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -22,16 +22,33 @@ pub struct Docker {
 impl Docker {
     /// Connects to `DOCKER_HOST` or the usual socket and agrees on an API version.
     pub async fn connect() -> Result<Self> {
+        let address = crate::host::engine_address();
         let unreachable = || {
-            let place = crate::host::variable("DOCKER_HOST").unwrap_or_else(|| "the default socket".into());
+            let place = address.clone().unwrap_or_else(|| "the default socket".into());
             Fault::engine(format!("no container engine answers at {place}"))
                 .hint("type `baibox doctor` to see what is missing, or `baibox doctor --fix` to have it mended")
         };
-        let api = bollard::Docker::connect_with_defaults().with_context(unreachable)?;
+        let api = match address.as_deref() {
+            Some(socket) if socket.starts_with("unix://") => {
+                bollard::Docker::connect_with_unix(socket, ANSWER_LIMIT, bollard::API_DEFAULT_VERSION)
+            }
+            Some(place) if place.starts_with("tcp://") && crate::host::variable("DOCKER_HOST").is_none() => {
+                bollard::Docker::connect_with_http(place, ANSWER_LIMIT, bollard::API_DEFAULT_VERSION)
+            }
+            // With its certificates, as the environment names them.
+            _ => bollard::Docker::connect_with_defaults(),
+        };
+        let api = api.with_context(unreachable)?;
         let api = api.negotiate_version().await.with_context(unreachable)?;
         Ok(Self { api })
     }
 }
+
+/// On containers of steps: what they do, and for which process.
+const STEP_LABEL: &str = "ai.baibox.step";
+const PROCESS_LABEL: &str = "ai.baibox.process";
+/// Seconds for an answer to begin; bollard's own default.
+const ANSWER_LIMIT: u64 = 120;
 
 /// The map type that bollard asks for.
 #[expect(clippy::disallowed_types, reason = "the type of a foreign interface")]
@@ -180,7 +197,11 @@ impl Engine for Docker {
             cmd: Some(step.command.clone()),
             env: Some(step.environment.clone()),
             working_dir: Some("/".into()),
-            labels: Some([("ai.baibox.step".to_owned(), step.name.clone())].into_iter().collect()),
+            labels: Some(
+                [(STEP_LABEL.to_owned(), step.name.clone()), (PROCESS_LABEL.to_owned(), crate::host::process())]
+                    .into_iter()
+                    .collect(),
+            ),
             host_config: Some(HostConfig {
                 network_mode: (!step.network).then(|| "none".into()),
                 ulimits: Some(ulimits),
@@ -197,6 +218,21 @@ impl Engine for Docker {
         let removed = self.remove_container(&created.id).await;
         outcome?;
         removed
+    }
+
+    async fn sweep_steps(&self, own: bool) -> Result<()> {
+        let filters = [("label".to_owned(), vec![STEP_LABEL.to_owned()])].into_iter().collect();
+        let options = query::ListContainersOptions { all: true, filters: Some(filters), ..Default::default() };
+        let list = self.api.list_containers(Some(options)).await.context("the engine does not list its containers")?;
+        let us = crate::host::process();
+        for container in list {
+            let labels = container.labels.unwrap_or_default();
+            let of = labels.get(PROCESS_LABEL).map(String::as_str).unwrap_or_default();
+            if if own { of == us } else { crate::host::has_ended(of) } {
+                self.remove_container(&container.id.unwrap_or_default()).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn containers(&self, environment: &EnvironmentId) -> Result<Vec<Container>> {

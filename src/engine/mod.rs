@@ -1,8 +1,14 @@
 //! The container engine, in baibox's verbs. Only `docker.rs` names bollard.
 
+#[cfg(test)]
+mod contract;
 mod docker;
+#[cfg(test)]
+mod fake;
 
 pub use docker::Docker;
+#[cfg(test)]
+pub use fake::Fake;
 
 use crate::model::{Digest, EnvironmentId};
 use anyhow::Result;
@@ -109,6 +115,8 @@ pub trait Engine: Send + Sync {
     async fn load(&self, write: ArchiveWriter) -> Result<String>;
     /// Runs a step; what it gives back is written to `output`.
     async fn run_step(&self, step: &Step, output: &Path) -> Result<()>;
+    /// Removes containers of steps whose process has ended, or with `own` those of this one.
+    async fn sweep_steps(&self, own: bool) -> Result<()>;
     /// Everything with the environment's label, stopped or not.
     async fn containers(&self, environment: &EnvironmentId) -> Result<Vec<Container>>;
     async fn exec(&self, container: &str, command: &[String]) -> Result<Said>;

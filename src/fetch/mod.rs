@@ -1,6 +1,8 @@
 //! Downloads: verified before they have a name, resumed after a break, several at once.
 
 mod names;
+#[cfg(test)]
+mod tests;
 
 use crate::error::Fault;
 use crate::model::Digest;

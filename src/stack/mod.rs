@@ -3,6 +3,8 @@
 mod delete;
 mod health;
 mod limits;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub use delete::{Leftovers, leftovers, remove};

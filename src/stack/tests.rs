@@ -1,0 +1,102 @@
+use super::*;
+use crate::engine::{Container, Fake};
+use crate::error::{Exit, exit_of};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+fn environment(id: &str, image: &str) -> Environment {
+    let value = json!({
+        "id": id, "branch": "21.03", "folder": "/nowhere", "ports": {}, "subnet": "", "gateway": "",
+        "secrets": {}, "images": {"manager": image},
+    });
+    serde_json::from_value(value).unwrap()
+}
+
+fn container(id: &str, service: &str, state: &str, health: &str, exit_code: Option<i64>) -> Container {
+    let text = String::from;
+    Container {
+        id: text(id),
+        name: text(id),
+        service: text(service),
+        state: text(state),
+        health: text(health),
+        exit_code,
+        image: text("i"),
+        config_hash: text(""),
+    }
+}
+
+fn fake(containers: &[(&str, Container)]) -> Fake {
+    let fake = Fake::default();
+    fake.world().containers = containers.iter().map(|(owner, container)| ((*owner).to_owned(), container.clone())).collect();
+    fake
+}
+
+async fn waited(fake: &Fake) -> anyhow::Error {
+    let services = BTreeMap::from([("manager".to_owned(), false)]);
+    wait_healthy(fake, &environment("one", "i"), &services, Duration::ZERO, |_| {}).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn an_ill_service_is_a_failure_with_its_last_words() {
+    for (found, says) in [
+        (Some(container("m", "manager", "exited", "", Some(3))), "exited with code 3"),
+        (Some(container("m", "manager", "running", "unhealthy", None)), "running unhealthy"),
+        (None, "there is no container"),
+    ] {
+        let known = found.is_some();
+        let list: Vec<(&str, Container)> = found.into_iter().map(|found| ("one", found)).collect();
+        let error = waited(&fake(&list)).await;
+        let text = crate::error::render(&error);
+        assert!(text.contains("these services are ill: manager") && text.contains(says), "{text}");
+        assert!(!known || text.contains("the last words of m"), "{text}");
+        assert!(text.contains("hint: read more: `baibox logs --env one manager`"), "{text}");
+        assert_eq!(exit_of(&error), Exit::Unhealthy);
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_takes_too_long_is_named_with_the_time() {
+    let error = waited(&fake(&[("one", container("m", "manager", "running", "starting", None))])).await;
+    let text = crate::error::render(&error);
+    assert!(text.contains("after 0 s these services are not healthy: manager"), "{text}");
+    assert_eq!(exit_of(&error), Exit::Unhealthy);
+}
+
+#[tokio::test]
+async fn an_engine_that_goes_away_is_not_a_healthy_stack() {
+    let engine = fake(&[]);
+    engine.world().refuses.insert("containers", "connection closed".into());
+    assert_eq!(exit_of(&waited(&engine).await), Exit::Engine);
+}
+
+#[tokio::test]
+async fn only_what_belongs_to_the_environment_goes() {
+    let engine = fake(&[
+        ("one", container("manager", "manager", "running", "", None)),
+        ("one", container("agent", "agent", "running", "", None)),
+        ("one", container("session", "", "running", "", None)),
+        ("two", container("other", "manager", "running", "", None)),
+    ]);
+    let pair = |owner: &str, name: &str| (owner.to_owned(), name.to_owned());
+    engine.world().networks = vec![pair("one", "one_default"), pair("two", "two_default")];
+    engine.world().volumes = vec![pair("one", "one_etcd"), pair("two", "two_etcd")];
+    for (id, reference) in [("1", "own:1"), ("2", "shared:1")] {
+        let image = crate::engine::HeldImage { id: id.into(), references: vec![reference.into()], diff_ids: Vec::new() };
+        engine.world().images.push(image);
+    }
+    let mut one = environment("one", "own:1");
+    one.images.insert("agent".into(), "shared:1".into());
+    let two = environment("two", "shared:1");
+    let found = leftovers(&engine, &one, &[one.clone(), two]).await.unwrap();
+    assert_eq!((found.images.as_slice(), found.containers.len()), (&["own:1".to_owned()][..], 3));
+    remove(&engine, &one, &found).await.unwrap();
+    let world = engine.world();
+    assert_eq!(world.containers.iter().map(|(_, own)| own.id.as_str()).collect::<Vec<_>>(), ["other"]);
+    assert_eq!((&world.networks, &world.volumes), (&vec![pair("two", "two_default")], &vec![pair("two", "two_etcd")]));
+    assert_eq!(world.images.len(), 1);
+    // The agent first: what it would make meanwhile is not made.
+    let removed: Vec<&String> = world.calls.iter().filter(|call| call.starts_with("remove_container")).collect();
+    assert_eq!(removed[0], "remove_container agent");
+}
