@@ -75,8 +75,7 @@ fn a_mirror_that_fails_is_named_with_its_answer() {
 fn ctrl_c_ends_at_once_and_leaves_nothing_half_made() {
     let folder = tempfile::tempdir().unwrap();
     let (address, asked) = mirror(b"");
-    let mut child =
-        command(folder.path(), &UPDATE).env("BAIBOX_DEBIAN_MIRROR", &address).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command(folder.path(), &UPDATE).env("BAIBOX_DEBIAN_MIRROR", &address).stderr(Stdio::piped()).spawn().unwrap();
     asked.recv().unwrap();
     interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
@@ -108,6 +107,20 @@ fn a_full_disk_is_an_error_that_leaves_the_store_whole() {
     assert_eq!(again, Some(0), "{said}");
 }
 
+/// After a failed assertion too, nothing of the test stays on the engine.
+struct Gone<'a> {
+    id: &'a str,
+}
+
+impl Drop for Gone<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let done = Command::new(env!("CARGO_BIN_EXE_baibox")).args(["delete", self.id, "--yes", "--force"]).status();
+            eprintln!("{}: {done:?}", self.id);
+        }
+    }
+}
+
 /// An environment whose build is ended at many moments, each told by a line of its own.
 #[test]
 #[ignore = "needs an engine and package mirrors: run tests/all"]
@@ -115,14 +128,11 @@ fn an_up_that_is_ended_goes_on_when_it_is_typed_again() {
     let scratch = tempfile::tempdir().unwrap();
     let id = format!("baibox-ended-{}", std::process::id());
     let up = ["up", "--branch", "21.03", "--env", &id, "--path", "here", "--source", "pypi", "--no-verify"];
-    let start = |more: &[&str]| {
-        let arguments = [&up[..], more].concat();
+    let _gone = Gone { id: &id };
+    for (line, signal) in [("source:", "-INT"), ("source:", "-KILL"), ("up:", "-INT")] {
         // The user's own store: what is tested is not the download.
         let mut child = Command::new(env!("CARGO_BIN_EXE_baibox"));
-        child.args(arguments).current_dir(scratch.path()).stderr(Stdio::piped()).spawn().unwrap()
-    };
-    for (line, signal) in [("source:", "-INT"), ("source:", "-KILL"), ("up:", "-INT")] {
-        let mut child = start(&[]);
+        let mut child = child.args(up).current_dir(scratch.path()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
         let said: Vec<String> = lines.by_ref().take_while(|said| !said.starts_with(line)).collect();
         let killed = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success();
@@ -175,7 +185,7 @@ fn an_up_that_is_ended_goes_on_when_it_is_typed_again() {
     // A tree that requires what no pin meets: uv chooses, and says what came.
     let setup = scratch.path().join("here/storage-proxy/setup.cfg");
     let text = std::fs::read_to_string(&setup).unwrap();
-    std::fs::write(&setup, text.replace("install_requires =\n", "install_requires =\n    humanize>=3.0\n")).unwrap();
+    std::fs::write(&setup, text + "\n[options]\ninstall_requires =\n    humanize>=3.0\n").unwrap();
     let (code, text) = baibox(&["build", "--env", &id, "--locked"]);
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("storage-proxy asks for `humanize>=3.0`, the lock has nothing"), "{text}");

@@ -201,7 +201,7 @@ impl Builder {
         tokio::task::spawn_blocking(move || {
             let mut known = Below::default();
             for fragment in fragments {
-                known.add(std::io::BufReader::with_capacity(1 << 18, File::open(store.blob_path(&fragment))?))?;
+                known.add(std::io::BufReader::with_capacity(1 << 18, store.reader(&fragment)?))?;
             }
             let mut changes = known.changes(std::io::BufReader::new(export.reopen()?))?;
             debian::configure::seal(&mut changes);
@@ -292,7 +292,7 @@ impl Builder {
     fn status_of(&self, key: &Digest) -> Result<String> {
         let fragment = self.fragment(key).context("the configured packages are missing")?;
         let mut status = None;
-        let file = File::open(self.store.blob_path(&fragment.content))?;
+        let file = self.store.reader(&fragment.content)?;
         each_file(
             file,
             |path| path == "var/lib/dpkg/status",
@@ -329,7 +329,7 @@ fn modules(store: &Store, fragments: &[Digest]) -> Result<tempfile::NamedTempFil
     for (number, fragment) in fragments.iter().enumerate() {
         let mut tree = Tree::default();
         each_file(
-            File::open(store.blob_path(fragment))?,
+            store.reader(fragment)?,
             |path| path.ends_with(".py"),
             |path, content| Ok(tree.insert(&format!("w/{number}/{path}"), Node::file(0o644, content))?),
         )?;

@@ -5,6 +5,8 @@ mod difference;
 mod make;
 mod resolve;
 mod tasks;
+#[cfg(test)]
+mod tests;
 
 use crate::debian::Mirror;
 use crate::engine::{Engine, HeldImage};
@@ -12,12 +14,11 @@ use crate::fetch::Fetcher;
 use crate::model::Digest;
 use crate::oci::{Image, Layer, Node, Tree, write_archive};
 use crate::plan::{ImagePlan, Plan, Recipe};
-use crate::store::Store;
+use crate::store::{Store, was_corrupt};
 use crate::ui::Ui;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::sync::Arc;
 
 /// MiB that unpacked archives may take together.
@@ -65,6 +66,17 @@ impl Builder {
 
     /// Makes everything of the plan that is missing and gives the engine what it lacks.
     pub async fn build(&self, plan: &Plan) -> Result<Outcome> {
+        match self.build_once(plan).await {
+            // It is gone now, so it is made or fetched again.
+            Err(error) if was_corrupt(&error) => {
+                self.ui.warn("a file in the store was damaged and is made again");
+                self.build_once(plan).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn build_once(&self, plan: &Plan) -> Result<Outcome> {
         // References carry the digest of all that is in an image.
         let references: Vec<&str> = plan.images.iter().map(|image| image.reference.as_str()).collect();
         let whole = Digest::of_value(&("images", &self.architecture, references));
@@ -124,7 +136,7 @@ impl Builder {
             let mut bytes = Vec::new();
             folders.write_fragment(&mut bytes)?;
             let parts = [store.put(&bytes)?].into_iter().chain(fragments.into_iter().map(|fragment| fragment.content)).collect();
-            Ok(Layer::assemble(&name, parts, |digest| File::open(store.blob_path(digest)))?)
+            Ok(Layer::assemble(&name, parts, |digest| store.reader(digest))?)
         })
         .await?
         .with_context(|| format!("cannot assemble the layer `{title}`"))?;
@@ -153,8 +165,9 @@ impl Builder {
         }
         let absent = layers_to_send(&lacking, &chains);
         let sent = self.send(&lacking, &absent).await;
-        let complete = match &sent {
+        let complete = match sent {
             Ok(_) => self.all_held(&lacking).await?,
+            Err(error) if was_corrupt(&error) => return Err(error),
             Err(_) => false,
         };
         let bytes = if complete {
@@ -184,7 +197,7 @@ impl Builder {
         self.engine
             .load(Box::new(move |mut out| {
                 let left_out = |layer: &Layer| !layers.contains_key(&layer.diff_id);
-                write_archive(&mut out, &images, left_out, |digest| File::open(store.blob_path(digest)))
+                write_archive(&mut out, &images, left_out, |digest| store.reader(digest))
             }))
             .await
     }

@@ -175,10 +175,16 @@ impl Engine for Docker {
                 Err(error) => failure = Some(error),
             }
         }
-        if let Some(error) = failure {
-            return Err(error).context("the engine refused the images");
+        let written = writing.await.context("the archive was not written")?;
+        match (written, failure) {
+            // The engine stopped reading: what it says is the reason.
+            (Err(error), Some(said)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                return Err(said).context("the engine refused the images");
+            }
+            (Err(error), _) => return Err(error).context("cannot send the images to the engine"),
+            (Ok(()), Some(said)) => return Err(said).context("the engine refused the images"),
+            (Ok(()), None) => {}
         }
-        writing.await.context("the archive was not written")?.context("cannot send the images to the engine")?;
         // A containerd store says this, ends with success, and keeps a broken image.
         anyhow::ensure!(!words.contains("Error unpacking"), "the engine could not unpack an image: {}", words.trim());
         Ok(words)

@@ -5,6 +5,10 @@
 //! JSON value, mostly the digests of what was made from them. Blobs are
 //! verified when they are read into an image.
 
+mod verified;
+
+pub use verified::{Verified, was_corrupt};
+
 use crate::model::Digest;
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};

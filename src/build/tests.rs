@@ -1,0 +1,89 @@
+use super::*;
+use crate::engine::Fake;
+use crate::error::{Exit, exit_of};
+use crate::oci::Settings;
+use crate::plan::{Part, PlannedFile, Rank, Wanted};
+
+fn builder(folder: &std::path::Path) -> (Builder, Arc<Fake>) {
+    let store = Store::open(folder).unwrap();
+    let engine = Arc::new(Fake::default());
+    let builder = Builder {
+        fetcher: Fetcher::new(&store).unwrap(),
+        store,
+        mirror: Arc::new(Mirror::of_host()),
+        index: Arc::new(crate::python::Index::new("http://127.0.0.1:1")),
+        engine: engine.clone(),
+        architecture: "amd64".into(),
+        ui: Ui::new(true),
+        steps: Arc::default(),
+        memory: Arc::new(tokio::sync::Semaphore::new(MEMORY as usize)),
+    };
+    (builder, engine)
+}
+
+/// One image with a layer for each rank of `texts`.
+fn plan(texts: &[&str]) -> Plan {
+    let ranks = [Rank::Wheels, Rank::Links, Rank::Files];
+    let parts = texts.iter().zip(ranks).map(|(text, rank)| {
+        let file = PlannedFile { mode: 0o644, content: text.repeat(2000) };
+        Part::new(rank, Recipe::Files { title: (*text).to_owned(), files: [(format!("file-{text}"), file)].into() })
+    });
+    Plan::new("x", vec![Wanted { name: "a".into(), parts: parts.collect(), settings: Settings::default() }])
+}
+
+#[tokio::test]
+async fn what_is_there_is_neither_made_nor_sent_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (builder, engine) = builder(folder.path());
+    let first = builder.build(&plan(&["one", "two"])).await.unwrap();
+    assert_eq!((first.fragments_made, first.images_loaded), (2, 1));
+
+    engine.world().calls.clear();
+    let again = builder.build(&plan(&["one", "two"])).await.unwrap();
+    assert_eq!((again.fragments_made, again.images_loaded, again.bytes_sent), (0, 0, 0));
+    assert_eq!(engine.world().calls.len(), 1, "one question for one image");
+    assert_eq!(again.images, first.images);
+
+    let more = builder.build(&plan(&["one", "two", "three"])).await.unwrap();
+    assert_eq!((more.fragments_made, more.images_loaded), (1, 1));
+    assert!(more.bytes_sent < first.bytes_sent, "{} of {}", more.bytes_sent, first.bytes_sent);
+}
+
+#[tokio::test]
+async fn an_engine_that_refuses_a_part_gets_the_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (builder, engine) = builder(folder.path());
+    builder.build(&plan(&["one", "two"])).await.unwrap();
+    engine.world().takes_whole_archives_only = true;
+    let more = builder.build(&plan(&["one", "two", "three"])).await.unwrap();
+    assert_eq!(more.bytes_sent, more.images[0].1.layers.iter().map(|layer| layer.size).sum::<u64>());
+    assert_eq!(engine.world().calls.iter().filter(|call| *call == "load").count(), 3);
+}
+
+#[tokio::test]
+async fn an_engine_that_stops_half_way_is_gone_on_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let (builder, engine) = builder(folder.path());
+    for verb in ["image", "load", "images", "sweep_steps"] {
+        engine.world().refuses.insert(verb, format!("the engine went away at `{verb}`"));
+        let error = builder.build(&plan(&["one", verb])).await.unwrap_err();
+        assert_eq!(exit_of(&error), Exit::Engine);
+        assert!(crate::error::render(&error).contains(&format!("went away at `{verb}`")));
+        engine.world().refuses.clear();
+        builder.build(&plan(&["one", verb])).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_corrupt_blob_is_found_and_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (builder, engine) = builder(folder.path());
+    let plan = plan(&["one", "two"]);
+    let first = builder.build(&plan).await.unwrap();
+    let fragment = builder.fragment(&plan.images[0].layers[0].fragments[0]).unwrap();
+    std::fs::write(builder.store.blob_path(&fragment.content), "rotten").unwrap();
+    engine.world().images.clear();
+    // Found when it is sent, never given to the engine, and made again at once.
+    let again = builder.build(&plan).await.unwrap();
+    assert_eq!(again.images, first.images);
+}
