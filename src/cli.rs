@@ -95,6 +95,9 @@ pub struct Up {
     /// Base URL that component repositories are cloned from; `file://` works
     #[arg(long, value_name = "URL")]
     pub git_base: Option<String>,
+    /// Also bring the source tree of an optional component, such as accelerator-cuda
+    #[arg(long, value_name = "COMPONENT")]
+    pub with: Vec<String>,
     /// Install and start what the host lacks, without asking
     #[arg(long)]
     pub fix: bool,

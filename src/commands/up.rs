@@ -163,7 +163,15 @@ fn agrees(environment: &Environment, branch: Option<&Branch>, path: Option<&Path
 
 /// Brings the trees that are missing; those that are there are left alone.
 async fn sources(context: &Context, options: &Up, folder: &Path, release: &Release) -> Result<()> {
-    let missing: Vec<_> = release.components.iter().filter(|component| !folder.join(&component.name).exists()).collect();
+    let known = |name: &String| release.optional.iter().find(|component| component.name == *name);
+    if let Some(name) = options.with.iter().find(|name| known(name).is_none()) {
+        let names: Vec<String> = release.optional.iter().map(|component| format!("`{}`", component.name)).collect();
+        return Err(Fault::usage(format!("release {} has no optional component `{name}`", release.branch))
+            .hint(format!("it has {}", names.join(", ")))
+            .into());
+    }
+    let wanted = release.components.iter().chain(options.with.iter().filter_map(known));
+    let missing: Vec<_> = wanted.filter(|component| !folder.join(&component.name).exists()).collect();
     let Some(first) = missing.first() else { return Ok(()) };
     let stage = context.ui.stage("source");
     stage.length(missing.len() as u64);
@@ -183,7 +191,8 @@ async fn sources(context: &Context, options: &Up, folder: &Path, release: &Relea
     let builder = build::builder(context).await?;
     let fetcher = Fetcher::new(&context.store)?;
     let work = missing.iter().map(|found| {
-        let (stage, origin, builder, fetcher, branch) = (&stage, &origin, &builder, &fetcher, &release.branch);
+        let (stage, origin, builder, fetcher) = (&stage, &origin, &builder, &fetcher);
+        let branch = found.git_branch.as_ref().unwrap_or(&release.branch);
         let (repository, project, file) = (&found.repository, &found.project, &found.file);
         let component = source::Component { repository, project, file, sha256: &found.sha256 };
         let into = folder.join(&found.name);

@@ -40,7 +40,7 @@ fn package_sets(release: &Release, faults: &mut Vec<String>) {
 
 fn components(release: &Release, faults: &mut Vec<String>) {
     let mut names = BTreeSet::new();
-    for component in &release.components {
+    for component in release.components.iter().chain(&release.optional) {
         if !names.insert(&component.name) {
             faults.push(format!("two components are called `{}`", component.name));
         }

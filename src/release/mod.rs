@@ -28,6 +28,9 @@ pub struct Release {
     pub debian: BTreeMap<String, PackageSet>,
     #[serde(rename = "component")]
     pub components: Vec<Component>,
+    /// Trees that come only when they are asked for, such as plug-ins.
+    #[serde(rename = "optional-component", default)]
+    pub optional: Vec<Component>,
     #[serde(rename = "image")]
     pub images: Vec<ImageData>,
     /// Default host ports, as upstream's installer chooses them.
@@ -79,6 +82,9 @@ pub struct Component {
     pub repository: String,
     /// Project on the Python package index, and in the component's own metadata.
     pub project: String,
+    /// Branch of the repository, where it is not named like the release.
+    #[serde(default)]
+    pub git_branch: Option<String>,
     /// The pinned source distribution.
     pub file: String,
     pub sha256: Digest,

@@ -14,7 +14,7 @@ async fn every_published_component_becomes_a_clean_tree_that_tells_of_itself() {
         let release = Catalog::release(&branch).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let bring = || {
-            let trees = release.components.iter().map(|found| {
+            let trees = release.components.iter().chain(&release.optional).map(|found| {
                 let (repository, project, file) = (&found.repository, &found.project, &found.file);
                 let component = Component { repository, project, file, sha256: &found.sha256 };
                 let into = folder.path().join(&found.name);
