@@ -188,10 +188,7 @@ pub struct Services {
 
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// Install and start what is missing
+    /// Install and start what is missing, without asking
     #[arg(long)]
     pub fix: bool,
-    /// Do not ask
-    #[arg(long, short)]
-    pub yes: bool,
 }

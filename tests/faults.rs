@@ -192,6 +192,9 @@ fn an_up_that_is_ended_goes_on_when_it_is_typed_again() {
     let (code, text) = baibox(&["build", "--env", &id]);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("humanize 4.0.0 is new (storage-proxy)"), "{text}");
+    // And then it is locked.
+    let (code, text) = baibox(&["build", "--env", &id, "--locked"]);
+    assert_eq!((code, text.as_str()), (Some(0), ""));
 
     let (code, text) = baibox(&["delete", &id, "--yes", "--force"]);
     assert_eq!(code, Some(0), "{text}");

@@ -57,17 +57,24 @@ impl Builder {
             output: Output::Folder("/resolve/out".into()),
             ..Step::default()
         };
-        let answer = self.run_step(step).await.with_context(|| {
-            let asked: Vec<String> = unmet.iter().map(|one| format!("`{}` of {}", one.requirement, one.component)).collect();
-            Fault::new(format!("no Python packages of {} or before meet {}", before.cutoff, asked.join(", ")))
-                .hint("change the requirement in the component's tree")
-                .hint("or lay a folder with a later `cutoff` over the release: `BAIBOX_IMAGES`, see the README")
-        })?;
+        let answer = match self.run_step(step).await {
+            // uv's own words for it; everything else is a fault of the step, not of the requirements.
+            Err(error) if format!("{error:#}").contains("No solution found") => {
+                let asked: Vec<String> = unmet.iter().map(|one| format!("`{}` of {}", one.requirement, one.component)).collect();
+                let fault = Fault::new(format!("no Python packages of {} or before meet {}", before.cutoff, asked.join(", ")));
+                return Err(error.context(
+                    fault
+                        .hint("change the requirement in the component's tree")
+                        .hint("or lay a folder with a later `cutoff` over the release: `BAIBOX_IMAGES`, see the README"),
+                ));
+            }
+            answer => answer.context("cannot resolve Python packages")?,
+        };
         let mut after = before.clone();
         after.requirements = now.clone();
         for (path, text) in crate::build::make::files_of(answer.reopen()?)? {
             let Some(environment) = path.strip_prefix("out/") else { continue };
-            let pins = pins(&String::from_utf8_lossy(&text));
+            let pins = pins(&String::from_utf8_lossy(&text))?;
             after.environments.insert(environment.to_owned(), pins);
         }
         after.files = self.files(release, &after).await?;
@@ -129,8 +136,8 @@ impl Builder {
                 }
                 let version = pinned.get(asked.project.as_str());
                 // Upstream's requirements contradict each other: where a pin broke one before, it stays.
-                if let Some(version) = version.filter(|version| !asked.takes(version) && !moving.contains(asked.project.as_str()))
-                {
+                let stays = asked.applies && !moving.contains(asked.project.as_str());
+                if let Some(version) = version.filter(|version| stays && !asked.takes(version)) {
                     settled.insert(format!("{}=={version}", asked.project));
                 }
                 wanted.insert(text.clone());
@@ -182,12 +189,19 @@ impl Builder {
 }
 
 /// `name version` of each line `name==version`; extras and markers are left out.
-fn pins(text: &str) -> Vec<String> {
-    let pin = |line: &str| {
-        let (name, version) = line.split(';').next()?.trim().split_once("==")?;
-        Some(format!("{} {}", normal_name(name.split('[').next()?.trim()), version.trim()))
-    };
-    text.lines().filter_map(pin).collect::<BTreeSet<_>>().into_iter().collect()
+fn pins(text: &str) -> Result<Vec<String>> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let pins: Result<BTreeSet<String>> = lines
+        .map(|line| {
+            let pin = line.split(';').next().and_then(|pin| pin.trim().split_once("=="));
+            let (name, version) = pin.with_context(|| {
+                Fault::new(format!("`{line}` has no version that a lock can hold"))
+                    .hint("ask for a version that the package index has, not for an address")
+            })?;
+            Ok(format!("{} {}", normal_name(name.split('[').next().unwrap_or(name).trim()), version.trim()))
+        })
+        .collect();
+    Ok(pins?.into_iter().collect())
 }
 
 /// The minor version of glibc 2 that the images have.
@@ -204,7 +218,9 @@ mod tests {
     #[test]
     fn pins_are_read_from_what_uv_writes() {
         let text = "aiohttp==3.7.4.post0\nPassLib[bcrypt]==1.7.4\n# via x\ntoml==0.10.2 ; python_version < '4'\n";
-        assert_eq!(pins(text), ["aiohttp 3.7.4.post0", "passlib 1.7.4", "toml 0.10.2"]);
+        assert_eq!(pins(text).unwrap(), ["aiohttp 3.7.4.post0", "passlib 1.7.4", "toml 0.10.2"]);
+        let refused = pins("a==1\nb @ git+https://host.invalid/b\n").unwrap_err().to_string();
+        assert!(refused.contains("`b @ git+https://host.invalid/b` has no version"), "{refused}");
     }
 
     #[test]

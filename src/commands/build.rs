@@ -8,7 +8,7 @@ use crate::fetch::{FetchError, Fetcher};
 use crate::lock::{self, Lock, Requirements};
 use crate::plan::{self, Plan};
 use crate::python::{Index, PythonError, index};
-use crate::release::{Catalog, Release};
+use crate::release::{Catalog, Component, Release};
 use crate::render::Inputs;
 use crate::source;
 use anyhow::{Context as _, Result};
@@ -47,6 +47,7 @@ pub async fn images(context: &Context, environment: &mut Environment, locked: bo
     let outcome = match made {
         Err(error) if is_gone(&error) && !locked => {
             replace_gone(context, &builder, &mut release, &mut lock, &error).await?;
+            lock.write(&environment.lock_file())?;
             builder.build(&plan(environment, &release)?).await?
         }
         Err(error) if is_gone(&error) => {
@@ -75,6 +76,12 @@ pub async fn images(context: &Context, environment: &mut Environment, locked: bo
     Ok(outcome)
 }
 
+/// What the trees require; a tree that states nothing that can be read is left out.
+pub fn requirements(environment: &Environment, release: &Release) -> Requirements {
+    let read = |component: &Component| source::requirements(&environment.folder.join(&component.name));
+    release.components.iter().filter_map(|component| Some((component.name.clone(), read(component)?))).collect()
+}
+
 /// Resolves Python packages again when the trees require what the pins do not meet.
 async fn meet_requirements(
     context: &Context,
@@ -84,33 +91,22 @@ async fn meet_requirements(
     lock: &mut Lock,
     locked: bool,
 ) -> Result<()> {
-    let mut now = Requirements::new();
-    for component in &release.components {
-        if let Some(found) = source::requirements(&environment.folder.join(&component.name)) {
-            now.insert(component.name.clone(), found);
-        }
-    }
+    let now = requirements(environment, release);
     let unmet = lock::unmet(release, &lock.python, &now)?;
     if unmet.is_empty() {
         lock.python.requirements = now;
         return Ok(());
     }
-    let list: Vec<String> = unmet
-        .iter()
-        .map(|one| {
-            let pinned = one.pinned.as_ref().map_or("nothing".to_owned(), |version| format!("{} {version}", one.project));
-            format!("{} asks for `{}`, the lock has {pinned}", one.component, one.requirement)
-        })
-        .collect();
+    let list: Vec<String> = unmet.iter().map(ToString::to_string).collect();
     if locked {
         let fault = Fault::new(format!("the lock does not meet what the source trees require: {}", list.join("; ")));
         return Err(fault.hint("leave `--locked` away: then Python packages are resolved again").into());
     }
     let stage = context.ui.stage("lock");
-    list.iter().for_each(|line| context.ui.say(line));
+    list.iter().for_each(|line| context.ui.remark("lock", line));
     let python = builder.resolve_python(release, &plan(environment, release)?, &now, &unmet, &stage).await?;
     let changes = lock::python_changes(&lock.python, &python);
-    changes.iter().for_each(|line| context.ui.say(&format!("  {line}")));
+    changes.iter().for_each(|line| context.ui.remark("lock", line));
     lock.python = python;
     lock.apply(release);
     lock.write(&environment.lock_file())?;
@@ -133,11 +129,11 @@ async fn replace_gone(
 ) -> Result<()> {
     let stage = context.ui.stage("lock");
     if let Some(gone) = error.downcast_ref::<DebianError>() {
-        context.ui.say(&format!("{gone}: Debian packages are resolved again"));
+        context.ui.remark("lock", &format!("{gone}: Debian packages are resolved again"));
     }
     let sets = lock::resolve_debian(release, &builder.fetcher, &context.store, &context.ui, &stage).await?;
     let changes = lock::debian_changes(&lock.debian, &sets);
-    changes.iter().for_each(|line| context.ui.say(&format!("  {line}")));
+    changes.iter().for_each(|line| context.ui.remark("lock", line));
     lock.debian = sets;
     lock.apply(release);
     stage.done(&format!("Debian packages as the mirror has them today, {} changed", changes.len()));

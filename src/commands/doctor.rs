@@ -8,7 +8,7 @@ use std::path::Path;
 pub async fn run(context: &Context, options: &Doctor) -> Result<()> {
     let here = std::env::current_dir()?;
     let findings = doctor::examine(&here).await;
-    let findings = if options.fix { mend(context, &here, findings, options.yes).await? } else { findings };
+    let findings = mend(context, &here, findings, options.fix).await?;
     let mut rows = Vec::new();
     for finding in &findings {
         let mark = match finding.state {
@@ -25,7 +25,7 @@ pub async fn run(context: &Context, options: &Doctor) -> Result<()> {
     check(&findings)
 }
 
-/// Mends what can be mended, after asking unless told not to.
+/// Mends what can be mended: told to by `--fix`, or after asking a person.
 pub async fn mend(context: &Context, folder: &Path, findings: Vec<Finding>, yes: bool) -> Result<Vec<Finding>> {
     if !findings.iter().any(|finding| finding.fix.is_some()) {
         return Ok(findings);

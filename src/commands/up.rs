@@ -38,7 +38,7 @@ pub async fn run(context: &Context, options: Up) -> Result<()> {
     let containers = engine.containers(&environment.id).await?;
     let well = stack::judge(&services, &containers).values().all(|verdict| *verdict == stack::Verdict::Good);
     if well && changed == 0 && outcome.images_loaded == 0 {
-        context.ui.say(&format!("up         nothing to do: `{}` runs and is healthy", environment.id));
+        context.ui.remark("up", &format!("nothing to do: `{}` runs and is healthy", environment.id));
         return Ok(());
     }
     super::lifecycle::bring_up(context, &environment).await?;
@@ -53,11 +53,14 @@ pub async fn run(context: &Context, options: Up) -> Result<()> {
 
 /// Prints the plan. Trees that are not there are read in a folder that goes again.
 async fn dry_run(context: &Context, options: &Up, mut environment: Environment, release: &Release) -> Result<()> {
-    let locked = build::locked(&environment)?.0;
+    let (locked, lock) = build::locked(&environment)?;
     let scratch = tempfile::tempdir_in(context.store.temporary())?;
     if release.components.iter().any(|component| !environment.folder.join(&component.name).exists()) {
         environment.folder = scratch.path().to_owned();
         sources(context, options, scratch.path(), release).await?;
+    }
+    for unmet in crate::lock::unmet(&locked, &lock.python, &build::requirements(&environment, &locked))? {
+        context.ui.remark("lock", &format!("{unmet}: Python packages would be resolved again, and the plan with them"));
     }
     let plan = build::plan(&environment, &locked)?;
     let builder = build::builder(context).await?;
@@ -70,7 +73,7 @@ async fn limits(context: &Context, environment: &Environment) -> Result<std::col
     let granted = stack::granted_limits(&*context.engine().await?, image, &context.store.temporary()).await?;
     if !granted.is_empty() {
         let list: Vec<String> = granted.iter().map(|(name, value)| format!("{name} {value}")).collect();
-        context.ui.say(&format!("limits     this engine grants sessions less than the agent asks: {}", list.join(", ")));
+        context.ui.remark("limits", &format!("this engine grants sessions less than the agent asks: {}", list.join(", ")));
     }
     Ok(granted)
 }
@@ -80,15 +83,23 @@ fn summary(context: &Context, environment: &Environment) {
     let (id, ports) = (&environment.id, &environment.ports);
     let stages: Vec<String> =
         context.ui.timings().iter().map(|(name, took)| format!("{name} {}", crate::ui::duration(*took))).collect();
-    let line = |service: &str| ports.get(service).map(|port| format!("http://127.0.0.1:{port}")).unwrap_or_default();
+    let address = |service: &str| ports.get(service).map(|port| format!("http://127.0.0.1:{port}")).unwrap_or_default();
+    let folder = environment.folder.display();
+    let rows = [
+        ("web UI", format!("{}  admin@lablup.com / wJalrXUt", address("webserver"))),
+        ("manager", format!("{}  access key AKIAIOSFODNN7EXAMPLE", address("manager"))),
+        ("client", format!("baibox exec --env {id} workspace -- backend.ai run -c 'print(1)' python")),
+        ("edit", format!("change a file below {folder}, then: baibox restart --env {id}")),
+        ("VS Code", format!("Dev Containers: Attach to Running Container… {id}-workspace-1, open {folder}")),
+        ("stop", format!("baibox stop --env {id}")),
+        ("delete", format!("baibox delete {id}")),
+    ];
+    let rows: Vec<String> = rows.iter().map(|(name, text)| format!("  {name:<9} {text}")).collect();
     context.ui.say(&format!(
-        "\nrelease {} runs as `{id}` in {}\n  web UI    {}   admin@lablup.com / wJalrXUt\n  manager   {}   \n  client    baibox exec --env {id} workspace -- backend.ai run -c 'print(1)' python\n  edit      change a file below {}, then: baibox restart --env {id}\n  stop      baibox stop --env {id}        delete  baibox delete {id}\n\ntime: {}",
+        "\nrelease {} runs as `{id}` in {folder}\n{}\n\ntime: {}",
         environment.branch,
-        environment.folder.display(),
-        line("webserver"),
-        line("manager"),
-        environment.folder.display(),
-        stages.join(", "),
+        rows.join("\n"),
+        stages.join(", ")
     ));
 }
 
@@ -119,7 +130,7 @@ fn open(context: &Context, options: &Up, here: &Path, subnets: &[String]) -> Res
     for (service, wanted) in &release.ports {
         let port = environment.ports[service];
         if port != *wanted {
-            context.ui.say(&format!("ports      {service} gets port {port}, since {wanted} is taken"));
+            context.ui.remark("ports", &format!("{service} gets port {port}, since {wanted} is taken"));
         }
     }
     Ok(environment)
@@ -186,7 +197,7 @@ async fn sources(context: &Context, options: &Up, folder: &Path, release: &Relea
         Origin::Pypi => "PyPI's source distributions",
     };
     if origin == Origin::Pypi && options.source == SourceChoice::Auto {
-        context.ui.say(&format!("`{base}` cannot be reached: sources come from {from}"));
+        context.ui.remark("source", &format!("`{base}` cannot be reached: sources come from {from}"));
     }
     let builder = build::builder(context).await?;
     let fetcher = Fetcher::new(&context.store)?;

@@ -359,7 +359,7 @@ impl Docker {
             None => -1,
         };
         if code != 0 {
-            let said = self.last_log(id, 30).await?;
+            let said = self.last_log(id, 100).await?;
             anyhow::bail!("the step `{}` ended with {code}; it said last:\n{}", step.name, said.trim_end());
         }
         match &step.output {

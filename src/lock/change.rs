@@ -3,6 +3,7 @@
 use crate::python::{PythonError, PythonLock, normal_name, requirement};
 use crate::release::Release;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// Component → its requirements, as PEP 508 writes them.
 pub type Requirements = BTreeMap<String, Vec<String>>;
@@ -17,6 +18,16 @@ pub struct Unmet {
     pub project: String,
     /// The version that is pinned, if one is.
     pub pinned: Option<String>,
+}
+
+impl fmt::Display for Unmet {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { component, requirement, project, .. } = self;
+        match &self.pinned {
+            Some(version) => write!(out, "{component} asks for `{requirement}`, the lock has {project} {version}"),
+            None => write!(out, "{component} asks for `{requirement}`, the lock has nothing"),
+        }
+    }
 }
 
 /// What of `now` the pins of `lock` do not meet. Requirements that the pins were resolved

@@ -80,6 +80,13 @@ impl Dress {
         let count = if length > 0 { format!(" {position}/{length}") } else { String::new() };
         format!("{name}:{count} {note}").trim_end().to_owned()
     }
+    /// A line that stands beside a stage, in its columns.
+    pub(super) fn remark(self, name: &str, text: &str) -> String {
+        match self {
+            Self::Plain => format!("{name}: {text}"),
+            _ => format!("  {name:<9} {text}"),
+        }
+    }
     pub(super) fn warning(self, text: &str) -> String {
         format!("{} {text}", self.paint("33", "warning:"))
     }

@@ -51,6 +51,10 @@ impl Ui {
             self.line(line);
         }
     }
+    /// Something worth knowing about a stage or what it works on.
+    pub fn remark(&self, name: &str, text: &str) {
+        self.say(&self.dress.remark(name, text));
+    }
     /// Warnings are shown even when quiet.
     pub fn warn(&self, line: &str) {
         self.line(&self.dress.warning(line));
