@@ -5,6 +5,9 @@ use crate::error::Fault;
 use anyhow::Result;
 use std::path::Path;
 
+/// The remedy of what baibox itself can mend.
+const FIX: &str = "baibox doctor --fix";
+
 pub async fn run(context: &Context, options: &Doctor) -> Result<()> {
     let here = std::env::current_dir()?;
     let findings = doctor::examine(&here).await;
@@ -44,10 +47,9 @@ pub fn check(findings: &[Finding]) -> Result<()> {
     let faults: Vec<&Finding> = findings.iter().filter(|finding| finding.state == State::Fault).collect();
     let Some(first) = faults.first() else { return Ok(()) };
     let mut fault = Fault::engine(format!("this host is not ready: {}", first.detail));
-    for finding in &faults {
-        if let Some(remedy) = &finding.remedy {
-            fault = fault.hint(remedy.clone());
-        }
+    // What `--fix` mends is said once, below.
+    for remedy in faults.iter().filter_map(|finding| finding.remedy.as_ref()).filter(|remedy| *remedy != FIX) {
+        fault = fault.hint(remedy.clone());
     }
     Err(fault.hint("type `baibox doctor --fix` to have it mended").into())
 }
