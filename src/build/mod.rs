@@ -89,6 +89,7 @@ impl Builder {
         let mut outcome = Outcome { fragments_made: missing.len(), ..Outcome::default() };
         if !missing.is_empty() {
             self.engine.sweep_steps(false).await?;
+            self.store.sweep()?;
             let stage = self.ui.stage("build");
             stage.length(missing.len() as u64);
             self.make(plan, &missing, &stage).await?;

@@ -32,7 +32,14 @@ impl Docker {
             Some(socket) if socket.starts_with("unix://") => {
                 bollard::Docker::connect_with_unix(socket, ANSWER_LIMIT, bollard::API_DEFAULT_VERSION)
             }
-            Some(place) if place.starts_with("tcp://") && crate::host::variable("DOCKER_HOST").is_none() => {
+            Some(place) if crate::host::variable("DOCKER_HOST").is_none() => {
+                if !place.starts_with("tcp://") || place.contains(' ') {
+                    return Err(Fault::engine(format!(
+                        "the Docker context that is chosen leads where baibox cannot go: {place}"
+                    ))
+                    .hint("choose another with `docker context use`, or set `DOCKER_HOST` to a socket: `unix:///…`")
+                    .into());
+                }
                 bollard::Docker::connect_with_http(place, ANSWER_LIMIT, bollard::API_DEFAULT_VERSION)
             }
             // With its certificates, as the environment names them.

@@ -96,7 +96,7 @@ impl Fetcher {
                 Ok(()) => return Ok(()),
                 Err(error) => {
                     let passing = match &error {
-                        FetchError::Status { status, .. } => *status >= 500 || *status == 429 || *status == 408,
+                        FetchError::Status { status, .. } => *status >= 500 || matches!(*status, 408 | 416 | 429),
                         FetchError::Network { .. } => true,
                         _ => false,
                     };
@@ -127,6 +127,11 @@ impl Fetcher {
         match answer.status().as_u16() {
             206 => {}
             200 => into.restart().map_err(local)?,
+            // There is nothing after what is held, which was not the whole: begin anew.
+            416 if into.held() > 0 => {
+                into.restart().map_err(local)?;
+                return Err(FetchError::Status { url: url.to_owned(), status: 416 });
+            }
             status => return Err(FetchError::Status { url: url.to_owned(), status }),
         }
         let mut stream = answer.bytes_stream();

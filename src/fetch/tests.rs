@@ -81,6 +81,14 @@ async fn a_server_that_begins_anew_is_believed() {
 }
 
 #[tokio::test]
+async fn a_server_that_has_no_more_is_asked_from_the_start() {
+    let answers = vec![answer("200 x", 8, b"rott"), answer("416 x", 0, b""), answer("200 x", 4, b"body")];
+    let (outcome, asked, kept) = file(answers, b"body").await;
+    outcome.unwrap();
+    assert_eq!((asked, kept.as_deref()), (vec![None, Some("bytes=4-".into()), None], Some(&b"body"[..])));
+}
+
+#[tokio::test]
 async fn other_content_is_refused_and_not_kept() {
     let (outcome, _, kept) = file(vec![answer("200 x", 4, b"evil")], b"good").await;
     let text = crate::error::render(&outcome.unwrap_err());

@@ -52,6 +52,28 @@ impl Store {
     pub fn temporary(&self) -> PathBuf {
         self.root.join("temporary")
     }
+    /// Removes what a killed process left half made: nothing is in the making for a day.
+    pub fn sweep(&self) -> Result<(), StoreError> {
+        const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
+        let folder = self.temporary();
+        for entry in fs::read_dir(&folder).map_err(io_error("list", &folder))? {
+            let entry = entry.map_err(io_error("list", &folder))?;
+            let path = entry.path();
+            // Another process may be removing it too.
+            let Ok(metadata) = entry.metadata() else { continue };
+            let old = metadata.modified().ok().and_then(|time| time.elapsed().ok()).is_some_and(|age| age > DAY);
+            let removed = match () {
+                () if !old => continue,
+                () if metadata.is_dir() => fs::remove_dir_all(&path),
+                () => fs::remove_file(&path),
+            };
+            match removed {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("remove", &path)(error)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
     /// Where a blob is, or would be.
     pub fn blob_path(&self, digest: &Digest) -> PathBuf {
         self.root.join("blobs").join(&digest.hex()[..2]).join(digest.hex())
@@ -212,5 +234,20 @@ mod tests {
         assert!(matches!(writer.commit_as(&wanted), Err(StoreError::Unexpected { .. })));
         assert!(!store.has(&wanted));
         assert_eq!(fs::read_dir(folder.path().join("temporary")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn only_what_is_old_is_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let old = std::time::SystemTime::now() - std::time::Duration::from_secs(2 * 24 * 60 * 60);
+        for name in ["young", "old"] {
+            let file = File::create(store.temporary().join(name)).unwrap();
+            if name == "old" {
+                file.set_modified(old).unwrap();
+            }
+        }
+        store.sweep().unwrap();
+        assert!(store.temporary().join("young").exists() && !store.temporary().join("old").exists());
     }
 }
