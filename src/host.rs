@@ -39,10 +39,17 @@ pub fn proxies() -> Vec<(String, String)> {
 /// Where the engine is: `DOCKER_HOST`, else the Docker context that is chosen, as the
 /// `docker` program sees it; `None` for the default socket.
 pub fn engine_address() -> Option<String> {
-    variable("DOCKER_HOST").or_else(|| {
-        let folder = variable("DOCKER_CONFIG").map(PathBuf::from).or_else(|| home().map(|home| home.join(".docker")))?;
-        context_address(&folder, variable("DOCKER_CONTEXT"))
-    })
+    variable("DOCKER_HOST").or_else(|| context_address(&docker_folder()?, variable("DOCKER_CONTEXT")))
+}
+
+/// Where the `docker` program keeps contexts and logins.
+fn docker_folder() -> Option<PathBuf> {
+    variable("DOCKER_CONFIG").map(PathBuf::from).or_else(|| home().map(|home| home.join(".docker")))
+}
+
+/// The file with the logins of this user, if there is one.
+pub fn docker_logins() -> Option<PathBuf> {
+    docker_folder().map(|folder| folder.join("config.json")).filter(|file| file.is_file())
 }
 
 /// Contexts are stored by the digest of their name, see docker/cli `cli/context/store`.
@@ -82,6 +89,27 @@ pub fn has_ended(process: &str) -> bool {
     let mut words = process.split(' ');
     let (Some(host), Some(number), Some(start)) = (words.next(), words.next(), words.next()) else { return false };
     host == node() && !start.is_empty() && number.parse().is_ok_and(|number| started(number).as_deref() != Some(start))
+}
+
+/// Processes of this machine whose arguments hold these words in a row.
+pub fn processes_with(words: &[&str]) -> std::io::Result<Vec<rustix::process::Pid>> {
+    let mut found = Vec::new();
+    let entries = match std::fs::read_dir("/proc") {
+        // Where there is no such list, nothing is known.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let Some(number) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        // A process may end while it is looked at.
+        let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
+        let arguments: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+        if arguments.windows(words.len()).any(|window| window.iter().zip(words).all(|(have, want)| *have == want.as_bytes())) {
+            found.extend(rustix::process::Pid::from_raw(number));
+        }
+    }
+    Ok(found)
 }
 
 fn node() -> String {

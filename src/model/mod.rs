@@ -12,6 +12,8 @@ pub use name::{Branch, EnvironmentId};
 ///
 /// A constant, not the time of the build: the same inputs give the same bytes.
 pub const SOURCE_DATE_EPOCH: u64 = 1_614_556_800;
+/// The same moment, as RFC 3339 writes it.
+pub const CREATED: &str = "2021-03-01T00:00:00Z";
 
 /// Label that names the environment on containers, networks and volumes.
 pub const ENVIRONMENT_LABEL: &str = "ai.baibox.environment";

@@ -98,7 +98,7 @@ impl Image {
         if !settings.stop_signal.is_empty() {
             config = config.stop_signal(&settings.stop_signal);
         }
-        let created = "2021-03-01T00:00:00Z";
+        let created = crate::model::CREATED;
         let history: Vec<_> = layers
             .iter()
             .map(|layer| {

@@ -1,0 +1,57 @@
+//! Images and layers to and from a registry.
+
+use super::{Context, build};
+use crate::cli::Push;
+use crate::environment::Environment;
+use crate::registry::{self, Place, Pushed, Registry};
+use anyhow::Result;
+use std::collections::BTreeMap;
+
+pub async fn run(context: &Context, options: &Push) -> Result<()> {
+    let mut environment = context.environment(&options.one)?;
+    let registry = Registry::new(Place::parse(&options.place)?, options.plain_http)?;
+    let pushed = push(context, &mut environment, &registry).await?;
+    let rows: Vec<Vec<String>> = pushed.iter().map(|(name, image)| vec![name.clone(), image.pinned()]).collect();
+    context.print(&pushed, &crate::ui::table(&rows))
+}
+
+/// Builds what is missing, and sends what the registry lacks.
+pub async fn push(context: &Context, environment: &mut Environment, registry: &Registry) -> Result<BTreeMap<String, Pushed>> {
+    let outcome = build::images(context, environment, false).await?;
+    let (release, lock) = build::locked(environment)?;
+    let plan = build::plan(environment, &release)?;
+    let images: Vec<_> = plan.images.iter().zip(outcome.images.iter().map(|(_, image)| image)).collect();
+    let annotations = BTreeMap::from([
+        ("org.opencontainers.image.version".to_owned(), release.branch.clone()),
+        ("ai.baibox.lock".to_owned(), lock.digest()?.to_string()),
+    ]);
+    let stage = context.ui.stage("push");
+    let (pushed, bytes) = registry::push(registry, &context.store, &images, &annotations, &stage).await?;
+    stage.done(&format!("{} images at {}, {} sent", pushed.len(), registry.place, crate::ui::bytes(bytes)));
+    Ok(pushed)
+}
+
+/// Takes the layers that are not here from a registry, so that they need not be made.
+pub async fn warm(context: &Context, environment: &Environment, place: &str) -> Result<()> {
+    let registry = Registry::new(Place::parse(place)?, false)?;
+    let (release, _) = build::locked(environment)?;
+    let plan = build::plan(environment, &release)?;
+    let builder = build::builder(context).await?;
+    if plan.images.iter().flat_map(|image| &image.layers).all(|layer| builder.planned(layer).is_some()) {
+        return Ok(());
+    }
+    let stage = context.ui.stage("pull");
+    stage.length(plan.images.len() as u64);
+    let mut count = 0;
+    // One after the other, since images share most layers.
+    for image in &plan.images {
+        stage.note(&image.name);
+        for (key, layer) in registry::pull(&registry, &context.store, image, |layer| builder.planned(layer).is_none()).await? {
+            builder.keep_layer(&key, &layer)?;
+            count += 1;
+        }
+        stage.advance(1);
+    }
+    stage.done(&format!("{count} layers from {}", registry.place));
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! Images to a registry: only the blobs that it lacks, several at once.
+
+use super::{LAYER_KEY, Registry, compress};
+use crate::model::{CREATED, Digest, canonical_json};
+use crate::oci::Image;
+use crate::plan::ImagePlan;
+use crate::store::Store;
+use crate::ui::Stage;
+use anyhow::{Context, Result};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use oci_client::Reference;
+use serde::Serialize;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+/// Uploads at once.
+const SLOTS: usize = 4;
+
+/// Where an image is now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Pushed {
+    /// `registry/repository`.
+    pub repository: String,
+    pub tag: String,
+    /// Of the manifest: what a reference by digest names.
+    pub digest: Digest,
+}
+
+impl Pushed {
+    /// The reference that can never mean something else.
+    pub fn pinned(&self) -> String {
+        format!("{}@{}", self.repository, self.digest)
+    }
+}
+
+/// Bytes of a blob, and where they are.
+enum Content {
+    File(PathBuf),
+    Text(String),
+}
+
+/// Sends images with the plans that they came from; `annotations` go on every manifest.
+/// Gives where they are, and how many bytes were sent.
+pub async fn push(
+    registry: &Registry,
+    store: &Store,
+    images: &[(&ImagePlan, &Image)],
+    annotations: &BTreeMap<String, String>,
+    stage: &Stage,
+) -> Result<(BTreeMap<String, Pushed>, u64)> {
+    let mut blobs: BTreeMap<Digest, (u64, Content)> = BTreeMap::new();
+    let mut users: BTreeMap<Digest, Vec<Reference>> = BTreeMap::new();
+    let mut manifests = Vec::new();
+    for (plan, image) in images {
+        let reference = registry.place.reference(&image.reference)?;
+        let mut layers = Vec::new();
+        for (layer, planned) in image.layers.iter().zip(&plan.layers) {
+            stage.note(&format!("compressing {}", layer.title));
+            let packed = compress(store, layer).await?;
+            layers.push(json!({
+                "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
+                "digest": packed.digest,
+                "size": packed.size,
+                "annotations": { LAYER_KEY: planned.key() },
+            }));
+            let path = store.blob_path(&packed.digest);
+            blobs.entry(packed.digest.clone()).or_insert((packed.size, Content::File(path)));
+            users.entry(packed.digest).or_default().push(reference.clone());
+        }
+        let mut annotations = annotations.clone();
+        annotations.insert("org.opencontainers.image.created".into(), CREATED.into());
+        annotations.insert("org.opencontainers.image.title".into(), image.reference.clone());
+        let manifest = canonical_json(&json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": {
+                "mediaType": "application/vnd.oci.image.config.v1+json",
+                "digest": image.id(),
+                "size": image.config.len(),
+            },
+            "layers": layers,
+            "annotations": annotations,
+        }));
+        blobs.entry(image.id()).or_insert((image.config.len() as u64, Content::Text(image.config.clone())));
+        users.entry(image.id()).or_default().push(reference.clone());
+        manifests.push((plan.name.clone(), reference, manifest));
+    }
+    stage.length(blobs.len() as u64);
+    stage.note(&format!("to {}", registry.place));
+    for (_, reference, _) in &manifests {
+        let auth = &registry.auth;
+        let log_in = || async { registry.client.auth(reference, auth, oci_client::RegistryOperation::Push).await.map(drop) };
+        registry.retry("to log in", log_in).await?;
+    }
+    let sent = Mutex::new(0u64);
+    let uploads = blobs.iter().map(|(digest, (size, content))| {
+        let (sent, users) = (&sent, &users[digest]);
+        async move {
+            let uploaded = bring(registry, digest, *size, content, users).await?;
+            *sent.lock().expect("never poisoned") += if uploaded { *size } else { 0 };
+            stage.advance(1);
+            anyhow::Ok(())
+        }
+    });
+    stream::iter(uploads).buffer_unordered(SLOTS).try_collect::<Vec<()>>().await?;
+    let mut pushed = BTreeMap::new();
+    for (name, reference, manifest) in manifests {
+        let digest = Digest::of(&manifest);
+        let body = bytes::Bytes::from(manifest);
+        let kind = MANIFEST.parse().context("a media type is a header's value")?;
+        let put = || registry.client.push_manifest_raw(&reference, body.clone(), std::clone::Clone::clone(&kind));
+        registry.retry(&format!("the manifest of `{reference}`"), put).await?;
+        let repository = format!("{}/{}", reference.registry(), reference.repository());
+        let tag = reference.tag().context("references have tags here")?.to_owned();
+        pushed.insert(name, Pushed { repository, tag, digest });
+    }
+    Ok((pushed, sent.into_inner().expect("never poisoned")))
+}
+
+pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// Makes sure that every repository of `users` has the blob; says whether its bytes were sent.
+async fn bring(registry: &Registry, digest: &Digest, size: u64, content: &Content, users: &[Reference]) -> Result<bool> {
+    let client = &registry.client;
+    let what = format!("the blob `{digest}`");
+    let mut holder: Option<&Reference> = None;
+    let mut lacking = Vec::new();
+    for user in users {
+        if registry.retry(&what, || client.blob_exists(user, digest.as_str())).await? {
+            holder = Some(user);
+        } else {
+            lacking.push(user);
+        }
+    }
+    let mut sent = false;
+    for user in lacking {
+        // A registry that cannot mount answers with an upload, which is then begun anew.
+        if let Some(from) = holder
+            && client.mount_blob(user, from, digest.as_str()).await.is_ok()
+        {
+            continue;
+        }
+        registry.retry(&what, || upload(registry, user, digest, size, content)).await?;
+        sent = true;
+        holder = Some(user);
+    }
+    Ok(sent)
+}
+
+async fn upload(
+    registry: &Registry,
+    to: &Reference,
+    digest: &Digest,
+    size: u64,
+    content: &Content,
+) -> Result<(), oci_client::errors::OciDistributionError> {
+    let bytes = match content {
+        Content::Text(text) => {
+            let text = bytes::Bytes::from(text.clone());
+            stream::once(async move { Ok(text) }).boxed()
+        }
+        Content::File(path) => {
+            let file = tokio::fs::File::open(path).await?;
+            tokio_util::io::ReaderStream::with_capacity(file, 1 << 18).map_err(Into::into).boxed()
+        }
+    };
+    registry.client.push_blob_stream(to, bytes, digest.as_str(), Some(size)).await.map(drop)
+}
