@@ -20,6 +20,8 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     echo 'host all all all md5' >> /var/lib/postgresql/new/pg_hba.conf
     as "$bin/pg_ctl" --pgdata /var/lib/postgresql/new --options "-c listen_addresses=''" --wait start
     as "$bin/createdb" --username postgres --host /run/postgresql backend
+    # Upstream's tests begin in this one and make their own from there.
+    as "$bin/createdb" --username postgres --host /run/postgresql testing
     as "$bin/pg_ctl" --pgdata /var/lib/postgresql/new --wait stop
     version=$(cat /var/lib/postgresql/new/PG_VERSION)
     rm /var/lib/postgresql/new/PG_VERSION

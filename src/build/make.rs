@@ -117,6 +117,14 @@ impl Builder {
                 }
                 Ok(tree)
             }
+            Recipe::Account { name, id, below } => {
+                let mut files = BTreeMap::new();
+                for path in debian::account::FILES {
+                    let found = below.iter().map(|key| self.left_file(key, path)).find_map(Result::transpose);
+                    files.insert(path, found.transpose()?.with_context(|| format!("no configured package left `{path}`"))?);
+                }
+                Ok(debian::account::tree(name, *id, &files)?)
+            }
             Recipe::DebianConfigured { .. } | Recipe::Sdist { .. } | Recipe::ByteCode { .. } => {
                 bail!("`{}` is made by a step in a container", recipe.title())
             }
@@ -290,18 +298,23 @@ impl Builder {
 
     /// dpkg's status file as a configure step left it.
     fn status_of(&self, key: &Digest) -> Result<String> {
+        self.left_file(key, "var/lib/dpkg/status")?.context("no dpkg status was left")
+    }
+
+    /// A text file as a configure step left it, if it changed that.
+    fn left_file(&self, key: &Digest, wanted: &str) -> Result<Option<String>> {
         let fragment = self.fragment(key).context("the configured packages are missing")?;
-        let mut status = None;
+        let mut text = None;
         let file = self.store.reader(&fragment.content)?;
         each_file(
             file,
-            |path| path == "var/lib/dpkg/status",
+            |path| path == wanted,
             |_, content| {
-                status = Some(content);
+                text = Some(String::from_utf8(content)?);
                 Ok(())
             },
         )?;
-        Ok(String::from_utf8(status.context("no dpkg status was left")?)?)
+        Ok(text)
     }
 }
 

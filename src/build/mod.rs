@@ -13,7 +13,7 @@ use crate::engine::{Engine, HeldImage};
 use crate::fetch::Fetcher;
 use crate::model::Digest;
 use crate::oci::{Image, Layer, Node, Tree, write_archive};
-use crate::plan::{ImagePlan, Plan, Recipe};
+use crate::plan::{ImagePlan, LayerPlan, Plan, Recipe};
 use crate::store::{Store, was_corrupt};
 use crate::ui::Ui;
 use anyhow::{Context, Result};
@@ -85,7 +85,7 @@ impl Builder {
         {
             return Ok(Outcome { images, ..Outcome::default() });
         }
-        let missing: BTreeSet<Digest> = plan.recipes.keys().filter(|key| self.fragment(key).is_none()).cloned().collect();
+        let missing = self.missing(plan);
         let mut outcome = Outcome { fragments_made: missing.len(), ..Outcome::default() };
         if !missing.is_empty() {
             self.engine.sweep_steps(false).await?;
@@ -108,10 +108,48 @@ impl Builder {
         Ok(outcome)
     }
 
+    /// Recipes that must be made: those of layers that are not there, and what they stand on.
+    fn missing(&self, plan: &Plan) -> BTreeSet<Digest> {
+        let layers = plan.images.iter().flat_map(|image| &image.layers).filter(|layer| self.planned(layer).is_none());
+        let mut wanted: Vec<Digest> = layers.flat_map(|layer| layer.fragments.iter().cloned()).collect();
+        let mut missing = BTreeSet::new();
+        while let Some(key) = wanted.pop() {
+            if !missing.contains(&key) && self.fragment(&key).is_none() {
+                wanted.extend(depends_on(&plan.recipes[&key]));
+                missing.insert(key);
+            }
+        }
+        missing
+    }
+
+    /// The layer that this plan gave before, here or where it was pulled from.
+    pub fn planned(&self, plan: &LayerPlan) -> Option<Layer> {
+        self.store
+            .action::<Layer>(&self.layer_key(&plan.key()))
+            .filter(|layer| layer.fragments.iter().all(|part| self.store.has(part)))
+    }
+
+    /// Remembers what a layer's plan gives.
+    pub fn keep_layer(&self, key: &Digest, layer: &Layer) -> Result<()> {
+        Ok(self.store.record_action(&self.layer_key(key), layer)?)
+    }
+
+    fn layer_key(&self, key: &Digest) -> Digest {
+        Digest::of_value(&("planned layer", &self.architecture, key))
+    }
+
     async fn assemble(&self, plan: &ImagePlan) -> Result<Image> {
         let mut layers = Vec::new();
         for layer in &plan.layers {
-            layers.push(self.layer(&layer.title, &layer.fragments).await?);
+            let made = match self.planned(layer) {
+                Some(known) => Layer { title: layer.title.clone(), ..known },
+                None => {
+                    let made = self.layer(&layer.title, &layer.fragments).await?;
+                    self.keep_layer(&layer.key(), &made)?;
+                    made
+                }
+            };
+            layers.push(made);
         }
         Ok(Image::new(plan.reference.clone(), &self.architecture, &plan.settings, layers))
     }
@@ -245,6 +283,7 @@ fn depends_on(recipe: &Recipe) -> Vec<Digest> {
         Recipe::Sdist { on, .. } => vec![on.clone()],
         Recipe::ByteCode { of, on } => vec![on.clone(), of.clone()],
         Recipe::DebianDatabase { packages, below } => packages.iter().chain(below).cloned().collect(),
+        Recipe::Account { below, .. } => below.clone(),
         _ => Vec::new(),
     }
 }

@@ -13,6 +13,8 @@ use crate::render::Inputs;
 use crate::source;
 use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 
 pub async fn run(context: &Context, options: &Build) -> Result<()> {
@@ -206,16 +208,40 @@ pub async fn write(context: &Context, environment: &Environment, outcome: &Outco
     let state = environment.state_folder();
     let mut changed = 0;
     for (place, text) in crate::render::render(environment, &inputs)? {
-        let path = state.join(&place);
-        if std::fs::read_to_string(&path).ok().as_deref() != Some(text.as_str()) {
-            crate::store::write_atomically(&path, text.as_bytes())
-                .with_context(|| format!("cannot write `{}`", path.display()))?;
-            changed += 1;
-        }
+        changed += usize::from(write_changed(&state.join(&place), &text)?);
     }
+    for (place, text) in crate::render::editor_files(environment, &release)? {
+        changed += usize::from(write_changed(&environment.folder.join(&place), &text)?);
+    }
+    changed += usize::from(choose_gpu(context, environment).await?);
     for folder in ["ipc/container", "scratches", "vfolder/volume1"] {
         let path = state.join(folder);
         std::fs::create_dir_all(&path).with_context(|| format!("cannot create `{}`", path.display()))?;
     }
     Ok(changed)
+}
+
+/// Lets the script choose that dev container tools run too; says why a GPU is not used.
+async fn choose_gpu(context: &Context, environment: &Environment) -> Result<bool> {
+    let chosen = || std::fs::read(environment.state_folder().join("compose.gpu.yaml")).ok();
+    let before = chosen();
+    let script = environment.state_folder().join("services/gpu.sh");
+    let image = environment.images.get("agent").context("the agent's image was not built")?;
+    let output = tokio::process::Command::new("/bin/sh").arg(&script).arg(image).stdin(Stdio::null()).output().await;
+    let output = output.with_context(|| format!("cannot run `{}`", script.display()))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "`{}` failed: {}", script.display(), said.trim());
+    if !said.trim().is_empty() {
+        context.ui.warn(said.trim());
+    }
+    Ok(chosen() != before)
+}
+
+/// Says whether the file was written; one that has this text already is left alone.
+fn write_changed(path: &Path, text: &str) -> Result<bool> {
+    if std::fs::read_to_string(path).ok().as_deref() == Some(text) {
+        return Ok(false);
+    }
+    crate::store::write_atomically(path, text.as_bytes()).with_context(|| format!("cannot write `{}`", path.display()))?;
+    Ok(true)
 }

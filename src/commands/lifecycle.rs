@@ -2,7 +2,7 @@ use super::Context;
 use crate::cli::{One, Services};
 use crate::doctor;
 use crate::engine::Container;
-use crate::environment::Environment;
+use crate::environment::{DEBUG_PORT, Environment};
 use crate::error::Fault;
 use crate::stack;
 use anyhow::Result;
@@ -14,7 +14,8 @@ pub const HEALTH_LIMIT: Duration = Duration::from_secs(180);
 pub async fn stop(context: &Context, one: &One) -> Result<()> {
     let environment = context.environment(one)?;
     let stage = context.ui.stage("stop");
-    stack::run_compose(&environment, &["stop"]).await?;
+    // Dev containers of components are in a profile, and stop too.
+    stack::run_compose(&environment, &["--profile", "*", "stop"]).await?;
     stage.done("the data stays; `baibox start` goes on");
     Ok(())
 }
@@ -44,8 +45,10 @@ pub async fn bring_up(context: &Context, environment: &Environment) -> Result<()
 
 /// Ports are kept while an environment is stopped; another program may have taken one.
 fn leases_are_free(environment: &Environment, containers: &[Container]) -> Result<()> {
-    let running = |service: &String| containers.iter().any(|one| one.service == *service && one.state == "running");
-    let needed = environment.ports.iter().filter(|(service, _)| !running(service)).map(|(_, port)| *port).collect();
+    let running = |service: &str| containers.iter().any(|one| one.service == service && one.state == "running");
+    // What the debugger of a running service listens at is seen by Compose alone.
+    let free = |service: &str| !running(service.strip_prefix(DEBUG_PORT).unwrap_or(service));
+    let needed = environment.ports_in_use().iter().filter(|(service, _)| free(service)).map(|(_, port)| *port).collect();
     let taken = doctor::taken_ports(&needed);
     if taken.is_empty() {
         return Ok(());

@@ -1,4 +1,5 @@
 use super::Context;
+use super::lifecycle::HEALTH_LIMIT;
 use crate::cli::One;
 use crate::stack;
 use anyhow::Result;
@@ -7,6 +8,9 @@ pub async fn run(context: &Context, one: &One) -> Result<()> {
     let environment = context.environment(one)?;
     let engine = context.engine().await?;
     let stage = context.ui.stage("verify");
+    // Whoever started it may not have waited: what is on its way is waited for, what is ill is told.
+    let services = crate::render::services();
+    stack::wait_healthy(&*engine, &environment, &services, HEALTH_LIMIT, |text| stage.note(text)).await?;
     let proof = stack::verify(&*engine, &environment).await?;
     stage.done(&format!("a compute session said `{}`", proof.hello));
     context.print(&proof, &proof.hello)

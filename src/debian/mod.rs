@@ -7,6 +7,7 @@
 //! No package manager of the host takes part: a set of packages becomes
 //! fragments on any operating system, and one container configures it.
 
+pub mod account;
 mod ar;
 pub mod configure;
 pub mod database;

@@ -39,6 +39,8 @@ pub fn create(
         gateway,
         secrets,
         ulimits: None,
+        debug: BTreeMap::new(),
+        owner: None,
         images: BTreeMap::new(),
         superseded: BTreeSet::new(),
     })

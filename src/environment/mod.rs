@@ -33,6 +33,12 @@ pub struct Environment {
     /// grants, by name; absent until it was asked.
     #[serde(default)]
     pub ulimits: Option<BTreeMap<String, i64>>,
+    /// Services that run under the debugger; `true` if they wait for it to attach.
+    #[serde(default)]
+    pub debug: BTreeMap<String, bool>,
+    /// Process that the environment goes with, if it is a throw-away one: see [`crate::host::process`].
+    #[serde(default)]
+    pub owner: Option<String>,
     /// Image references by image name, as last built.
     pub images: BTreeMap<String, String>,
     /// References of earlier builds, which go with the environment too.
@@ -40,13 +46,25 @@ pub struct Environment {
     pub superseded: BTreeSet<String>,
 }
 
+/// The graph of services; the host's GPU, if it has one; services under the debugger.
+pub const COMPOSE_FILES: [&str; 3] = ["compose.yaml", "compose.gpu.yaml", "compose.debug.yaml"];
+
+/// How the lease of a debugger's port is called, before the service's name.
+pub const DEBUG_PORT: &str = "debug-";
+
 impl Environment {
     /// `.baibox/<id>`: the folder's name is the compose project's.
     pub fn state_folder(&self) -> PathBuf {
         state_folder(&self.folder, &self.id)
     }
-    pub fn compose_file(&self) -> PathBuf {
-        self.state_folder().join("compose.yaml")
+    /// The graph, then what is laid over it.
+    pub fn compose_files(&self) -> [PathBuf; 3] {
+        COMPOSE_FILES.map(|name| self.state_folder().join(name))
+    }
+    /// Ports that something listens at while the environment runs, by service.
+    pub fn ports_in_use(&self) -> BTreeMap<&str, u16> {
+        let used = |service: &str| service.strip_prefix(DEBUG_PORT).is_none_or(|service| self.debug.contains_key(service));
+        self.ports.iter().filter(|(service, _)| used(service)).map(|(service, port)| (service.as_str(), *port)).collect()
     }
     pub fn lock_file(&self) -> PathBuf {
         self.state_folder().join("lock.toml")

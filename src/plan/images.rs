@@ -30,11 +30,13 @@ struct Packages {
     layers: Vec<Vec<Digest>>,
     /// Key of the topmost configure step.
     configured: Option<Digest>,
+    /// Keys of all configure steps, the topmost first.
+    steps: Vec<Digest>,
 }
 
 /// The sets lie on each other: each that is configured adds a layer of packages and one of their configuration.
 fn packages(release: &Release, sets: &[String]) -> Result<Packages> {
-    let mut all = Packages { parts: Vec::new(), layers: Vec::new(), configured: None };
+    let mut all = Packages { parts: Vec::new(), layers: Vec::new(), configured: None, steps: Vec::new() };
     for (position, name) in sets.iter().enumerate() {
         let set = &release.debian[name];
         let debs = release.debian_lock.get(name).with_context(|| {
@@ -61,6 +63,7 @@ fn packages(release: &Release, sets: &[String]) -> Result<Packages> {
         if !never {
             let part = Part::new(next, Recipe::DebianConfigured { below: all.layers.clone(), again: position > 0 });
             all.configured = Some(part.key.clone());
+            all.steps.insert(0, part.key.clone());
             all.layers.push(vec![part.key.clone()]);
             all.parts.push(part);
         }
@@ -126,5 +129,28 @@ fn wanted(
     }
     settings.labels.insert("ai.baibox.release".into(), release.branch.clone());
     settings.labels.insert("ai.baibox.image".into(), image.name.clone());
+    // Where sources are linked one develops, as a user whose files belong to the host's user.
+    if !image.links.is_empty() {
+        let below = known[&image.packages[..]].steps.clone();
+        parts.push(Part::new(Rank::Files, Recipe::Account { name: DEVELOPER.into(), id: DEVELOPER_ID, below }));
+        settings.labels.insert("devcontainer.metadata".into(), devcontainer_metadata());
+    }
     Ok(Wanted { name: image.name.clone(), parts, settings })
+}
+
+/// The account in images that one develops in; tools give it the host user's number.
+pub const DEVELOPER: &str = "dev";
+pub const DEVELOPER_ID: u32 = 1000;
+
+/// What dev container tools take from the image alone. Hooks stay in the file: tools
+/// collect them from both, so they would run twice.
+fn devcontainer_metadata() -> String {
+    let metadata = serde_json::json!([{
+        "remoteUser": DEVELOPER,
+        "customizations": { "vscode": {
+            "extensions": ["ms-python.python", "ms-python.debugpy"],
+            "settings": { "python.defaultInterpreterPath": "/opt/venv/bin/python" },
+        } },
+    }]);
+    String::from_utf8_lossy(&crate::model::canonical_json(&metadata)).into_owned()
 }

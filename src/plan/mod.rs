@@ -5,7 +5,7 @@
 
 mod images;
 
-pub use images::plan;
+pub use images::{DEVELOPER, DEVELOPER_ID, plan};
 
 use crate::debian::{LockedDeb, Options};
 use crate::model::Digest;
@@ -49,6 +49,8 @@ pub enum Recipe {
     VirtualEnvironment { python: String },
     /// A link to a component's mounted source tree.
     Link { component: String, metadata: Metadata, python: String },
+    /// An account beside those that configured packages left, the topmost of which comes first.
+    Account { name: String, id: u32, below: Vec<Digest> },
     /// Files whose content is in the plan.
     Files { title: String, files: BTreeMap<String, PlannedFile> },
 }
@@ -75,6 +77,7 @@ impl Recipe {
             Self::ByteCode { .. } => "byte code".into(),
             Self::VirtualEnvironment { python } => format!("virtual environment for Python {python}"),
             Self::Link { component, .. } => format!("link to {component}"),
+            Self::Account { name, .. } => format!("account {name}"),
             Self::Files { title, .. } => title.clone(),
         }
     }

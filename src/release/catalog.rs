@@ -7,7 +7,7 @@ use crate::host;
 use crate::python::PythonLock;
 use anyhow::{Context, Result};
 use include_dir::{Dir, include_dir};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -79,6 +79,19 @@ impl Catalog {
             return Ok(text);
         }
         IMAGES.get_file(path).and_then(|file| file.contents_utf8()).with_context(|| format!("there is no `images/{path}`"))
+    }
+
+    /// The paths of all files below a folder of `images/`, and of the overlay's.
+    pub fn files_below(folder: &str) -> Result<BTreeSet<String>> {
+        let mut files = BTreeSet::new();
+        let mut folders: Vec<_> = IMAGES.get_dir(folder).into_iter().collect();
+        while let Some(next) = folders.pop() {
+            folders.extend(next.dirs());
+            files.extend(next.files().map(|file| file.path().to_string_lossy().into_owned()));
+        }
+        let prefix = format!("{folder}/");
+        files.extend(overlay()?.0.keys().filter(|path| path.starts_with(&prefix)).cloned());
+        Ok(files)
     }
 
     /// The Debian package whose pip knows the package index's own address.

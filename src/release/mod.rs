@@ -35,6 +35,9 @@ pub struct Release {
     pub images: Vec<ImageData>,
     /// Default host ports, as upstream's installer chooses them.
     pub ports: BTreeMap<String, u16>,
+    /// Tests of upstream that fail whatever baibox does.
+    #[serde(rename = "known-failure", default)]
+    pub known_failures: Vec<KnownFailure>,
     #[serde(rename = "cure", default)]
     pub cures: Vec<Cure>,
     #[serde(skip)]
@@ -78,6 +81,11 @@ pub struct PackageSet {
 pub struct Component {
     /// Name of the folder in the environment.
     pub name: String,
+    /// Python package that it is.
+    pub module: String,
+    /// Arguments of pytest where the stack does not run.
+    #[serde(default)]
+    pub tests: Vec<String>,
     /// Name of the git repository below the base URL.
     pub repository: String,
     /// Project on the Python package index, and in the component's own metadata.
@@ -129,6 +137,16 @@ pub struct Cure {
     pub scope: String,
     pub reason: String,
     pub until: String,
+}
+
+/// Tests that fail for a reason outside of the environment.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnownFailure {
+    pub component: String,
+    /// `module::test` as JUnit names them, or the beginning of several.
+    pub test: String,
+    pub reason: String,
 }
 
 impl Release {

@@ -1,8 +1,11 @@
 //! Compose file and configurations of an environment, as text from values.
 
+mod devcontainer;
 mod dialect;
 
-use crate::environment::Environment;
+pub use devcontainer::{developed_in, editor_files};
+
+use crate::environment::{DEBUG_PORT, Environment};
 use crate::error::Fault;
 use crate::oci::Settings;
 use crate::release::Catalog;
@@ -28,30 +31,8 @@ pub struct Inputs {
     pub compute: Settings,
 }
 
-/// Template and the place of its text, below the environment's state folder.
-const TEMPLATES: [(&str, &str); 10] = [
-    ("compose.yaml", "compose.yaml"),
-    ("manager.toml", "manager/manager.toml"),
-    ("alembic.ini", "manager/alembic.ini"),
-    ("agent.toml", "agent/agent.toml"),
-    ("storage-proxy.toml", "storage-proxy/storage-proxy.toml"),
-    ("webserver.conf", "webserver/webserver.conf"),
-    ("etcd.json", "etcd.json"),
-    ("fixtures.json", "fixtures.json"),
-    ("client-admin.sh", "client/admin.sh"),
-    ("client-user.sh", "client/user.sh"),
-];
-
-/// Files that are taken as they are.
-const FILES: [(&str, &str); 7] = [
-    ("services/bootstrap.py", "services/bootstrap.py"),
-    ("services/krunner.py", "services/krunner.py"),
-    ("services/postgres.sh", "services/postgres.sh"),
-    ("compat/baibox_engine.py", "compat/baibox_engine.py"),
-    ("compat/baibox_docker.py", "compat/baibox_docker.py"),
-    ("compat/baibox_manager.py", "compat/baibox_manager.py"),
-    ("compat/sitecustomize.py", "compat/sitecustomize.py"),
-];
+/// Folders of `images/` whose files are taken as they are.
+const PLAIN: [&str; 2] = ["services", "compat"];
 
 /// Every file of the state folder, by its place in it.
 pub fn render(environment: &Environment, inputs: &Inputs) -> Result<BTreeMap<String, String>> {
@@ -60,16 +41,20 @@ pub fn render(environment: &Environment, inputs: &Inputs) -> Result<BTreeMap<Str
     handlebars.set_strict_mode(true);
     handlebars.register_helper("json", Box::new(as_json));
     let mut files = BTreeMap::new();
-    for (template, place) in TEMPLATES {
-        handlebars.register_escape_fn(dialect::escape(template));
-        let path = format!("templates/{}/{template}", environment.branch);
+    // The folder of a release's templates is laid out like the state folder.
+    let folder = format!("templates/{}", environment.branch);
+    for path in Catalog::files_below(&folder)? {
+        handlebars.register_escape_fn(dialect::escape(&path));
         let text = handlebars
             .render_template(Catalog::file(&path)?, &values)
             .with_context(|| format!("cannot render `images/{path}`"))?;
-        files.insert(place.to_owned(), text);
+        files.insert(path[folder.len() + 1..].to_owned(), text);
     }
-    for (file, place) in FILES {
-        files.insert(place.to_owned(), Catalog::file(file)?.to_owned());
+    for folder in PLAIN {
+        for path in Catalog::files_below(folder)? {
+            let text = Catalog::file(&path)?.to_owned();
+            files.insert(path, text);
+        }
     }
     let url = format!("postgresql://postgres:{}@postgres:5432/backend\n", environment.secrets["database"]);
     files.insert("database.url".to_owned(), url);
@@ -101,10 +86,21 @@ fn values(environment: &Environment, inputs: &Inputs) -> Result<Value> {
         "ulimits": environment.ulimits.clone().unwrap_or_default(),
         "images": environment.images,
         "socket": inputs.socket,
+        "debug": debug(environment),
         "start_interval": inputs.start_interval,
         "registry": REGISTRY,
         "python": { "name": name, "tag": tag, "id": inputs.compute_id, "labels": labels },
     }))
+}
+
+/// For each service that can run under the debugger, whether and where it does.
+fn debug(environment: &Environment) -> Value {
+    let one = |(lease, port): (&String, &u16)| {
+        let service = lease.strip_prefix(DEBUG_PORT)?;
+        let wait = environment.debug.get(service);
+        Some((service.to_owned(), json!({ "on": wait.is_some(), "wait": wait == Some(&true), "port": port })))
+    };
+    environment.ports.iter().filter_map(one).collect::<serde_json::Map<_, _>>().into()
 }
 
 /// The folder, which containers see at the same path: one that a mount can name.

@@ -25,8 +25,8 @@ fn files(folder: &str) -> Result<BTreeMap<String, String>> {
 fn every_rendered_file_of_a_release_is_its_golden() {
     let files = files("/home/me/dev2103").unwrap();
     insta::with_settings!({ snapshot_path => "golden/21.03", prepend_module_to_snapshot => false, omit_expression => true }, {
-        for (_, place) in TEMPLATES {
-            insta::assert_snapshot!(place.replace('/', "-"), files[place]);
+        for (place, text) in files.iter().filter(|(place, _)| PLAIN.iter().all(|folder| !place.starts_with(folder))) {
+            insta::assert_snapshot!(place.replace('/', "-"), text);
         }
     });
 }
@@ -34,7 +34,7 @@ fn every_rendered_file_of_a_release_is_its_golden() {
 #[test]
 fn the_graph_has_all_services_and_publishes_to_this_host_alone() {
     let files = files("/home/me/dev2103").unwrap();
-    let compose = &files["compose.yaml"];
+    let compose = &(files["compose.yaml"].clone() + &files["compose.debug.yaml"]);
     for service in services().keys() {
         assert!(compose.contains(&format!("\n  {service}:\n")), "{service}");
     }
@@ -63,4 +63,36 @@ fn odd_folders_are_escaped_or_refused() {
         let error = self::files(bad).unwrap_err();
         assert_eq!(crate::error::exit_of(&error), crate::error::Exit::Usage, "{bad}");
     }
+}
+
+#[test]
+fn dev_containers_open_services_of_the_graph() {
+    let folder = "/home/me/dev2103";
+    let graph = &files(folder).unwrap()["compose.yaml"];
+    let release = Catalog::release("21.03").unwrap();
+    let rendered = editor_files(&environment(folder), &release).unwrap();
+    assert_eq!(rendered.len(), release.components.len() + 2);
+    for (place, text) in rendered.iter().filter(|(place, _)| place.starts_with(".devcontainer")) {
+        let value: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{place}: {error}"));
+        for service in value["runServices"].as_array().unwrap().iter().chain([&value["service"]]) {
+            assert!(graph.contains(&format!("\n  {}:", service.as_str().unwrap())), "{place}: {service}");
+        }
+        for file in value["dockerComposeFile"].as_array().unwrap() {
+            let file = std::path::Path::new(place).parent().unwrap().join(file.as_str().unwrap());
+            let ups = file.components().filter(|part| *part == std::path::Component::ParentDir).count();
+            assert_eq!(ups, place.matches('/').count(), "{place}: the path leads back to the environment's folder");
+        }
+        for configuration in value["customizations"]["vscode"]["settings"]["launch"]["configurations"].as_array().unwrap() {
+            assert_eq!(configuration["type"], "debugpy", "{place}");
+        }
+    }
+    editor_files(&environment(r#"/home/it's "$HOME" & \ ü"#), &release)
+        .unwrap()
+        .values()
+        .for_each(|text| assert!(serde_json::from_str::<Value>(text).is_ok(), "{text}"));
+    insta::with_settings!({ snapshot_path => "golden/21.03", prepend_module_to_snapshot => false, omit_expression => true }, {
+        for (place, text) in rendered {
+            insta::assert_snapshot!(place.trim_start_matches('.').replace('/', "-"), text);
+        }
+    });
 }

@@ -14,18 +14,28 @@ pub use verify::{Proof, verify};
 
 use crate::environment::Environment;
 use crate::error::Fault;
+use crate::model::EnvironmentId;
 use anyhow::{Context, Result};
 use std::process::Stdio;
 use tokio::process::Command;
 
-/// `docker compose` on the environment's file and project, before its verb.
+/// `docker compose` on the environment's files and project, before its verb.
 pub fn compose(environment: &Environment) -> Command {
     let mut command = Command::new("docker");
+    command.args(["compose", "--progress", "plain", "--project-name", environment.id.as_str()]).stdin(Stdio::null());
+    for file in environment.compose_files() {
+        command.arg("--file").arg(file);
+    }
     command
-        .args(["compose", "--progress", "plain", "--project-name", environment.id.as_str(), "--file"])
-        .arg(environment.compose_file())
-        .stdin(Stdio::null());
-    command
+}
+
+/// Ends Compose processes of an environment that a killed baibox left behind.
+pub fn end_compose(id: &EnvironmentId) -> Result<()> {
+    for process in crate::host::processes_with(&["--project-name", id.as_str()])? {
+        // It may have ended by itself meanwhile.
+        let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
+    }
+    Ok(())
 }
 
 /// Runs a verb of Compose to its end; what it said is in the error if it fails.

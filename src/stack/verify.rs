@@ -16,6 +16,9 @@ pub struct Proof {
     pub seconds: f64,
 }
 
+/// How long the first heartbeat of an agent may take.
+const HEARTBEAT: std::time::Duration = std::time::Duration::from_secs(30);
+
 const HELLO: &str = "Hello World!";
 
 /// Asks the manager for its agents and runs hello world through the real client.
@@ -29,7 +32,11 @@ pub async fn verify(engine: &dyn Engine, environment: &Environment) -> Result<Pr
             Fault::unhealthy(format!("the workspace of `{}` is not running", environment.id))
                 .hint(format!("type `baibox start --env {}`", environment.id))
         })?;
-    let agents = client(engine, &workspace.id, environment, &["admin", "agents"]).await?;
+    let mut agents = client(engine, &workspace.id, environment, &["admin", "agents"]).await?;
+    // An agent that has just started is known by its first heartbeat.
+    while !agents.output.contains("ALIVE") && begin.elapsed() < HEARTBEAT {
+        agents = client(engine, &workspace.id, environment, &["admin", "agents"]).await?;
+    }
     if !agents.output.contains("ALIVE") {
         return Err(Fault::unhealthy(format!("the manager knows no agent that is alive:\n{}", agents.output.trim_end()))
             .hint(format!("see what it says: `baibox logs --env {} agent`", environment.id))

@@ -1,0 +1,21 @@
+#!/bin/sh
+# What a container that one develops in does while nobody is in it.
+#
+# The account `dev` first gets the number of whoever owns the mounted folder, also root's
+# or one that Debian gave to a service of its own: what is written there is the owner's.
+set -eu
+owner=$(stat -c '%u %g' "$BAIBOX_WORKSPACE")
+user=${owner% *} group=${owner#* }
+if [ "$(id -u dev) $(id -g dev)" != "$owner" ]; then
+    # First in the file, since the first account of a number names its files.
+    for file in passwd group; do
+        case $file in
+            passwd) line="dev:x:$user:$group::/home/dev:/bin/bash" ;;
+            group) line="dev:x:$group:" ;;
+        esac
+        { echo "$line"; grep -v '^dev:' "/etc/$file"; } > "/etc/$file.new"
+        mv "/etc/$file.new" "/etc/$file"
+    done
+    chown -R "$user:$group" /home/dev
+fi
+exec python3 "$BAIBOX_STATE/services/forward.py" "$@"

@@ -1,0 +1,17 @@
+#!/bin/sh
+# Chooses the part of the graph that gives the agent the host's GPU: `gpu.sh IMAGE`.
+# Runs on the host; what it cannot do is said, and the stack then starts without.
+set -eu
+cd "$(dirname "$0")/.."
+choice=off
+case "$(docker info --format '{{range $name, $_ := .Runtimes}}{{$name}} {{end}}' 2>/dev/null)" in
+    *nvidia*)
+        # Whether it is configured is not whether it works: only a start tells.
+        if said=$(docker run --rm --gpus all --network none --entrypoint /bin/true "$1" 2>&1); then
+            choice=on
+        else
+            printf 'the GPU is not used, since the engine cannot start a container with it:\n  %s\n' "$said" >&2
+        fi
+        ;;
+esac
+cmp -s "gpu/$choice.yaml" compose.gpu.yaml || cp "gpu/$choice.yaml" compose.gpu.yaml

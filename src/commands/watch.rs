@@ -1,0 +1,88 @@
+//! Restarts services when the sources that they run are saved.
+
+use super::{Context, lifecycle};
+use crate::environment::Environment;
+use crate::release::{Catalog, Release};
+use crate::stack;
+use anyhow::{Context as _, Result};
+use notify::{RecursiveMode, Watcher};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Editors write a file in several steps, and tools many files: what follows within this belongs together.
+const QUIET: Duration = Duration::from_millis(300);
+
+pub async fn run(context: &Context, environment: &Environment) -> Result<()> {
+    let release = Catalog::release(environment.branch.as_str())?;
+    let (sender, mut changes) = tokio::sync::mpsc::unbounded_channel();
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        if let Ok(event) = event
+            && !event.kind.is_access()
+        {
+            // Nobody listens any more only when the program ends.
+            let _ = sender.send(event.paths);
+        }
+    })
+    .context("changes of files cannot be watched")?;
+    for component in &release.components {
+        let sources = environment.folder.join(&component.name).join("src");
+        watcher.watch(&sources, RecursiveMode::Recursive).with_context(|| format!("cannot watch `{}`", sources.display()))?;
+    }
+    context.ui.say("watching the sources; Ctrl-C ends it, the stack stays");
+    while let Some(first) = changes.recv().await {
+        let mut paths: BTreeSet<PathBuf> = first.into_iter().collect();
+        while let Ok(Some(more)) = tokio::time::timeout(QUIET, changes.recv()).await {
+            paths.extend(more);
+        }
+        let services = services_of(&release, &environment.folder, &paths);
+        if services.is_empty() {
+            continue;
+        }
+        // A change that does not start is the user's to mend: the next one is tried again.
+        if let Err(error) = restart(context, environment, &services).await {
+            context.ui.warn(&crate::error::render(&error));
+        }
+    }
+    Ok(())
+}
+
+async fn restart(context: &Context, environment: &Environment, services: &BTreeSet<&str>) -> Result<()> {
+    let stage = context.ui.stage("restart");
+    let arguments: Vec<&str> = ["restart"].into_iter().chain(services.iter().copied()).collect();
+    stack::run_compose(environment, &arguments).await?;
+    let engine = context.engine().await?;
+    let all = crate::render::services();
+    stack::wait_healthy(&*engine, environment, &all, lifecycle::HEALTH_LIMIT, |text| stage.note(text)).await?;
+    stage.done(&services.iter().copied().collect::<Vec<_>>().join(", "));
+    Ok(())
+}
+
+/// Services that run one of the changed modules: those whose image links its component.
+fn services_of<'a>(release: &'a Release, folder: &Path, paths: &BTreeSet<PathBuf>) -> BTreeSet<&'a str> {
+    let modules = paths.iter().filter(|path| path.extension().is_some_and(|ending| ending == "py"));
+    let changed: BTreeSet<&str> =
+        modules.filter_map(|path| path.strip_prefix(folder).ok()?.components().next()?.as_os_str().to_str()).collect();
+    let images = release.images.iter().filter(|image| image.links.iter().any(|link| changed.contains(link.as_str())));
+    // The workspace runs no program that could be stale.
+    images.map(|image| image.name.as_str()).filter(|name| release.component(name).is_some()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_module_restarts_what_runs_it() {
+        let release = Catalog::release("21.03").unwrap();
+        let check = |path: &str, wanted: &[&str]| {
+            let found = services_of(&release, Path::new("/e"), &[PathBuf::from(path)].into());
+            assert_eq!(found.into_iter().collect::<Vec<_>>(), wanted, "{path}");
+        };
+        check("/e/manager/src/ai/backend/manager/server.py", &["manager"]);
+        check("/e/common/src/ai/backend/common/types.py", &["agent", "manager", "storage-proxy"]);
+        check("/e/client/src/ai/backend/client/session.py", &["webserver"]);
+        check("/e/manager/src/x.pyc", &[]);
+        check("/elsewhere/manager/src/x.py", &[]);
+    }
+}
