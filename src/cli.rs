@@ -43,10 +43,20 @@ pub enum Command {
     Start(One),
     /// Restart services, so that they see changed sources
     Restart(Services),
+    /// Restart one service under the debugger, on a local port
+    Debug(Debug),
     /// Print what `up` would make, and stop
     Plan(Up),
     /// Write compose file and configurations of an environment again
     Render(One),
+    /// Send the images of an environment to a registry; only what it lacks
+    Push(Push),
+    /// Run tests of components in a throw-away environment
+    Ci(Ci),
+    /// Make the environment of a CI run again, and say whether its images are bit-equal
+    Repro(Repro),
+    #[command(hide = true)]
+    Guard(Guard),
     /// Check this host, and with --fix install and start what is missing
     Doctor(Doctor),
     /// Show the cures for faults of upstream that are active in a release
@@ -89,15 +99,8 @@ pub struct Up {
     /// Folder of a new environment [default: ./ID]
     #[arg(long, value_name = "FOLDER")]
     pub path: Option<PathBuf>,
-    /// Where component sources come from
-    #[arg(long, value_enum, default_value_t = SourceChoice::Auto)]
-    pub source: SourceChoice,
-    /// Base URL that component repositories are cloned from; `file://` works
-    #[arg(long, value_name = "URL")]
-    pub git_base: Option<String>,
-    /// Also bring the source tree of an optional component, such as accelerator-cuda
-    #[arg(long, value_name = "COMPONENT")]
-    pub with: Vec<String>,
+    #[command(flatten)]
+    pub sources: Sources,
     /// Install and start what the host lacks, without asking
     #[arg(long)]
     pub fix: bool,
@@ -107,9 +110,104 @@ pub struct Up {
     /// Use exactly what the lock says, or fail naming what is gone
     #[arg(long)]
     pub locked: bool,
+    /// Take layers from this registry where it has them
+    #[arg(long, value_name = "REGISTRY/PREFIX")]
+    pub cache: Option<String>,
     /// Do not run hello world at the end
     #[arg(long)]
     pub no_verify: bool,
+    /// Go on: restart services when the sources that they run are saved
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// Which source trees, and where they come from.
+#[derive(Debug, Args)]
+pub struct Sources {
+    /// Where component sources come from
+    #[arg(long, value_enum, default_value_t = SourceChoice::Auto)]
+    pub source: SourceChoice,
+    /// Base URL that component repositories are cloned from; `file://` works
+    #[arg(long, value_name = "URL")]
+    pub git_base: Option<String>,
+    /// Also bring the source tree of an optional component, such as accelerator-cuda
+    #[arg(long, value_name = "COMPONENT")]
+    pub with: Vec<String>,
+    /// Take this tree, with its uncommitted changes, for a component; it is copied
+    #[arg(long, value_name = "COMPONENT=FOLDER")]
+    pub tree: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Push {
+    #[command(flatten)]
+    pub one: One,
+    /// Where to: a registry and a path in it
+    #[arg(value_name = "REGISTRY/PREFIX")]
+    pub place: String,
+    /// Speak HTTP without TLS, also to another machine
+    #[arg(long)]
+    pub plain_http: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Ci {
+    /// Release branch, such as 21.03
+    #[arg(long, short)]
+    pub branch: String,
+    /// Components whose tests run
+    #[arg(long, value_name = "COMPONENT", required = true, value_delimiter = ',')]
+    pub component: Vec<String>,
+    #[command(flatten)]
+    pub sources: Sources,
+    /// Start the whole stack, and also run tests that ask for it
+    #[arg(long)]
+    pub full: bool,
+    /// Resolve Python packages anew where a tree requires what the lock does not meet
+    #[arg(long)]
+    pub unlocked: bool,
+    /// Take layers from this registry where it has them
+    #[arg(long, value_name = "REGISTRY/PREFIX")]
+    pub cache: Option<String>,
+    /// Where the JUnit report goes, besides the output folder
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Folder for report, result, summary, logs and evidence
+    #[arg(long, value_name = "FOLDER", default_value = "baibox-ci")]
+    pub output: PathBuf,
+    /// Minutes after which the run is given up
+    #[arg(long, value_name = "MINUTES", default_value_t = 60)]
+    pub limit: u64,
+    /// Count failures that are known to be upstream's too
+    #[arg(long)]
+    pub strict: bool,
+    /// Leave the environment there
+    #[arg(long)]
+    pub keep: bool,
+    /// Arguments for pytest, after `--`
+    #[arg(last = true)]
+    pub pytest: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Repro {
+    /// `result.json` of a CI run
+    pub file: PathBuf,
+    /// ID of the environment that is made
+    #[arg(long, value_name = "ID")]
+    pub env: Option<String>,
+    /// Its folder [default: ./ID]
+    #[arg(long, value_name = "FOLDER")]
+    pub path: Option<PathBuf>,
+    /// Base URL to clone from, in the place of the recorded one
+    #[arg(long, value_name = "URL")]
+    pub git_base: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Guard {
+    /// Environment that goes when standard input ends
+    pub id: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -184,6 +282,21 @@ pub struct Services {
     pub one: One,
     /// Services, all components if none is named
     pub services: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Debug {
+    #[command(flatten)]
+    pub one: One,
+    /// Service to debug, such as manager; with --off, all if none is named
+    #[arg(required_unless_present = "off")]
+    pub service: Option<String>,
+    /// Let the service wait for the debugger before its first line
+    #[arg(long, conflicts_with = "off")]
+    pub wait: bool,
+    /// Run it without the debugger again
+    #[arg(long)]
+    pub off: bool,
 }
 
 #[derive(Debug, Args)]

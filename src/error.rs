@@ -15,6 +15,8 @@ pub enum Exit {
     Unhealthy = 3,
     /// No engine, or one that cannot do what baibox needs.
     Engine = 4,
+    /// The environment worked, and tests in it failed.
+    Tests = 5,
     /// Stopped by Ctrl-C, as shells count signals.
     Interrupted = 130,
 }
@@ -42,6 +44,9 @@ impl Fault {
     }
     pub fn unhealthy(message: impl Into<String>) -> Self {
         Self { exit: Exit::Unhealthy, ..Self::new(message) }
+    }
+    pub fn tests(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Tests, ..Self::new(message) }
     }
     /// Adds something to type or to do.
     #[must_use]

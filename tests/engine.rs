@@ -1,53 +1,8 @@
 //! The whole line on a real engine, from package mirrors to hello world. `tests/all` runs it.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod world;
 
-struct World {
-    folder: PathBuf,
-    id: String,
-}
-
-impl World {
-    fn new(scratch: &Path, name: &str) -> Self {
-        Self { folder: scratch.join(name), id: format!("baibox-{name}-{}", std::process::id()) }
-    }
-    fn baibox(&self, arguments: &[&str]) -> Output {
-        let output = Command::new(env!("CARGO_BIN_EXE_baibox")).args(arguments).output().unwrap();
-        eprintln!("baibox {}\n{}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
-        output
-    }
-    fn succeeds(&self, arguments: &[&str]) -> String {
-        let output = self.baibox(arguments);
-        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "baibox {}: {text}", arguments.join(" "));
-        text
-    }
-    fn inside(&self, service: &str, command: &[&str]) -> String {
-        self.succeeds(&[&["exec", "--env", &self.id, service, "--"], command].concat())
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        // After a failed assertion too, nothing of the test stays on the engine.
-        if self.folder.exists() {
-            self.baibox(&["delete", &self.id, "--yes", "--force"]);
-        }
-    }
-}
-
-fn docker(arguments: &[&str]) -> String {
-    let output = Command::new("docker").args(arguments).output().unwrap();
-    assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn git(folder: &Path, arguments: &[&str]) -> String {
-    let output = Command::new("git").arg("-C").arg(folder).args(arguments).output().unwrap();
-    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
+use world::{World, docker, git};
 
 fn labelled(kind: &str, id: &str) -> String {
     docker(&[kind, "ls", "-q", "--filter", &format!("label=ai.baibox.environment={id}")])

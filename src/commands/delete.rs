@@ -1,6 +1,6 @@
 use super::Context;
 use crate::cli::Delete;
-use crate::environment;
+use crate::environment::{self, Environment};
 use crate::error::Fault;
 use crate::model::EnvironmentId;
 use crate::source;
@@ -42,7 +42,20 @@ pub async fn run(context: &Context, options: &Delete) -> Result<()> {
         return Err(Fault::usage("nothing was removed").hint("say `--yes` to remove it without being asked").into());
     }
     let stage = context.ui.stage("delete");
-    stack::remove(&*engine, &environment, &leftovers).await?;
+    erase(context, &environment, &leftovers).await?;
+    stage.done(&format!("{id} is gone"));
+    Ok(())
+}
+
+/// Removes an environment without a question: what is in it was made to be thrown away.
+pub async fn now(context: &Context, environment: &Environment) -> Result<()> {
+    let engine = context.engine().await?;
+    let leftovers = stack::leftovers(&*engine, environment, &environment::list(&context.store)?).await?;
+    erase(context, environment, &leftovers).await
+}
+
+async fn erase(context: &Context, environment: &Environment, leftovers: &stack::Leftovers) -> Result<()> {
+    stack::remove(&*context.engine().await?, environment, leftovers).await?;
     // Services run as root: what they wrote in the folder may need root to remove.
     std::fs::remove_dir_all(&environment.folder)
         .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
@@ -50,7 +63,5 @@ pub async fn run(context: &Context, options: &Delete) -> Result<()> {
             Fault::new(format!("cannot remove the folder `{}`", environment.folder.display()))
                 .hint(format!("type `sudo rm -r {}` and the same command again", environment.folder.display()))
         })?;
-    environment.forget(&context.store)?;
-    stage.done(&format!("{id} is gone"));
-    Ok(())
+    environment.forget(&context.store)
 }

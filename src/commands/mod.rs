@@ -1,19 +1,26 @@
 //! One file a verb; flags stop here.
 
 mod build;
+mod ci;
 mod completions;
+mod debug;
 mod delete;
 mod doctor;
 mod exec;
 mod explain;
+mod guard;
 mod lifecycle;
 mod lock;
 mod logs;
 mod ls;
+mod push;
 mod releases;
+mod repro;
+mod sources;
 mod status;
 mod up;
 mod verify;
+mod watch;
 
 use crate::cli::{Cli, Command, One};
 use crate::engine::{Docker, Engine};
@@ -68,7 +75,12 @@ pub fn run(cli: Cli) -> Exit {
         .build()
         .context("cannot start the runtime")
         .and_then(|runtime| {
+            // A CI run and its guard tidy up after a signal by themselves.
+            let tidies_up = matches!(cli.command, Command::Ci(_) | Command::Guard(_));
             let outcome = runtime.block_on(async {
+                if tidies_up {
+                    return dispatch(cli, ui.clone()).await;
+                }
                 tokio::select! {
                     outcome = dispatch(cli, ui.clone()) => outcome,
                     _ = tokio::signal::ctrl_c() => Err(interrupted().await),
@@ -115,10 +127,15 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<()> {
         Command::Exec(options) => exec::run(&context, &options).await,
         Command::Shell(options) => exec::shell(&context, &options).await,
         Command::Plan(options) => up::run(&context, crate::cli::Up { dry_run: true, ..options }).await,
+        Command::Debug(options) => debug::run(&context, &options).await,
         Command::Render(one) => build::render(&context, &one).await,
         Command::Stop(one) => lifecycle::stop(&context, &one).await,
         Command::Start(one) => lifecycle::start(&context, &one).await,
         Command::Restart(options) => lifecycle::restart(&context, &options).await,
+        Command::Push(options) => push::run(&context, &options).await,
+        Command::Ci(options) => ci::run(&context, &options).await,
+        Command::Repro(options) => repro::run(&context, &options).await,
+        Command::Guard(options) => guard::run(&context, &options).await,
         Command::Doctor(options) => doctor::run(&context, &options).await,
         Command::Explain(one) => explain::run(&context, &one),
         Command::Delete(options) => delete::run(&context, &options).await,

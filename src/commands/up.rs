@@ -1,19 +1,23 @@
-use super::{Context, build};
-use crate::cli::{SourceChoice, Up};
+use super::{Context, build, sources};
+use crate::cli::Up;
 use crate::environment::{self, Environment};
 use crate::error::Fault;
-use crate::fetch::Fetcher;
 use crate::model::{Branch, EnvironmentId};
 use crate::release::{Catalog, Release};
-use crate::source::{self, Origin};
 use crate::stack;
 use anyhow::{Context as _, Result};
 use std::path::Path;
 
-/// Where the components' repositories are, unless told otherwise.
-const GIT_BASE: &str = "https://github.com/lablup";
-
 pub async fn run(context: &Context, options: Up) -> Result<()> {
+    let watch = options.watch && !options.dry_run;
+    match line(context, options).await? {
+        Some(environment) if watch => super::watch::run(context, &environment).await,
+        _ => Ok(()),
+    }
+}
+
+/// The straight line, from a request to a stack that said hello; the environment if there is one.
+async fn line(context: &Context, options: Up) -> Result<Option<Environment>> {
     let here = std::env::current_dir().context("the current folder cannot be read")?;
     let mut findings = crate::doctor::examine(&here).await;
     if findings.iter().any(|finding| finding.state == crate::doctor::State::Fault) {
@@ -21,13 +25,21 @@ pub async fn run(context: &Context, options: Up) -> Result<()> {
     }
     super::doctor::check(&findings)?;
     let engine = context.engine().await?;
+    let choosing = context.store.lock("environments")?;
     let mut environment = open(context, &options, &here, &engine.subnets().await?)?;
     let release = Catalog::release(environment.branch.as_str())?;
     if options.dry_run {
-        return dry_run(context, &options, environment, &release).await;
+        drop(choosing);
+        dry_run(context, &options, environment, &release).await?;
+        return Ok(None);
     }
     environment.save(&context.store)?;
-    sources(context, &options, &environment.folder, &release).await?;
+    // From here on others see its ports and network.
+    drop(choosing);
+    sources::bring(context, &options.sources, &environment.folder, &release).await?;
+    if let Some(cache) = &options.cache {
+        super::push::warm(context, &environment, cache).await?;
+    }
     let outcome = build::images(context, &mut environment, options.locked).await?;
     if environment.ulimits.is_none() {
         environment.ulimits = Some(limits(context, &environment).await?);
@@ -39,7 +51,7 @@ pub async fn run(context: &Context, options: Up) -> Result<()> {
     let well = stack::judge(&services, &containers).values().all(|verdict| *verdict == stack::Verdict::Good);
     if well && changed == 0 && outcome.images_loaded == 0 {
         context.ui.remark("up", &format!("nothing to do: `{}` runs and is healthy", environment.id));
-        return Ok(());
+        return Ok(Some(environment));
     }
     super::lifecycle::bring_up(context, &environment).await?;
     if !options.no_verify {
@@ -48,7 +60,7 @@ pub async fn run(context: &Context, options: Up) -> Result<()> {
         stage.done(&format!("a compute session said `{}`", proof.hello));
     }
     summary(context, &environment);
-    Ok(())
+    Ok(Some(environment))
 }
 
 /// Prints the plan. Trees that are not there are read in a folder that goes again.
@@ -57,7 +69,7 @@ async fn dry_run(context: &Context, options: &Up, mut environment: Environment, 
     let scratch = tempfile::tempdir_in(context.store.temporary())?;
     if release.components.iter().any(|component| !environment.folder.join(&component.name).exists()) {
         environment.folder = scratch.path().to_owned();
-        sources(context, options, scratch.path(), release).await?;
+        sources::bring(context, &options.sources, scratch.path(), release).await?;
     }
     for unmet in crate::lock::unmet(&locked, &lock.python, &build::requirements(&environment, &locked))? {
         context.ui.remark("lock", &format!("{unmet}: Python packages would be resolved again, and the plan with them"));
@@ -68,7 +80,7 @@ async fn dry_run(context: &Context, options: &Up, mut environment: Environment, 
 }
 
 /// Asks the engine what it grants to sessions, and says so if that is less than usual.
-async fn limits(context: &Context, environment: &Environment) -> Result<std::collections::BTreeMap<String, i64>> {
+pub async fn limits(context: &Context, environment: &Environment) -> Result<std::collections::BTreeMap<String, i64>> {
     let image = environment.images.get("manager").context("the manager's image was not built")?;
     let granted = stack::granted_limits(&*context.engine().await?, image, &context.store.temporary()).await?;
     if !granted.is_empty() {
@@ -90,7 +102,8 @@ fn summary(context: &Context, environment: &Environment) {
         ("manager", format!("{}  access key AKIAIOSFODNN7EXAMPLE", address("manager"))),
         ("client", format!("baibox exec --env {id} workspace -- backend.ai run -c 'print(1)' python")),
         ("edit", format!("change a file below {folder}, then: baibox restart --env {id}")),
-        ("VS Code", format!("Dev Containers: Attach to Running Container… {id}-workspace-1, open {folder}")),
+        ("VS Code", format!("open {folder} and choose “Reopen in Container”")),
+        ("debug", format!("baibox debug --env {id} manager")),
         ("stop", format!("baibox stop --env {id}")),
         ("delete", format!("baibox delete {id}")),
     ];
@@ -169,51 +182,5 @@ fn agrees(environment: &Environment, branch: Option<&Branch>, path: Option<&Path
         return Err(Fault::usage(format!("the environment `{id}` is in `{}` already", environment.folder.display()))
             .hint("leave `--path` away, or name another environment with `--env ID`"));
     }
-    Ok(())
-}
-
-/// Brings the trees that are missing; those that are there are left alone.
-async fn sources(context: &Context, options: &Up, folder: &Path, release: &Release) -> Result<()> {
-    let known = |name: &String| release.optional.iter().find(|component| component.name == *name);
-    if let Some(name) = options.with.iter().find(|name| known(name).is_none()) {
-        let names: Vec<String> = release.optional.iter().map(|component| format!("`{}`", component.name)).collect();
-        return Err(Fault::usage(format!("release {} has no optional component `{name}`", release.branch))
-            .hint(format!("it has {}", names.join(", ")))
-            .into());
-    }
-    let wanted = release.components.iter().chain(options.with.iter().filter_map(known));
-    let missing: Vec<_> = wanted.filter(|component| !folder.join(&component.name).exists()).collect();
-    let Some(first) = missing.first() else { return Ok(()) };
-    let stage = context.ui.stage("source");
-    stage.length(missing.len() as u64);
-    let base = options.git_base.as_deref().unwrap_or(GIT_BASE);
-    let origin = match options.source {
-        SourceChoice::Git => Origin::Git { base: base.to_owned() },
-        SourceChoice::Pypi => Origin::Pypi,
-        SourceChoice::Auto => source::automatic(base, &first.repository).await,
-    };
-    let from = match origin {
-        Origin::Git { .. } => base,
-        Origin::Pypi => "PyPI's source distributions",
-    };
-    if origin == Origin::Pypi && options.source == SourceChoice::Auto {
-        context.ui.remark("source", &format!("`{base}` cannot be reached: sources come from {from}"));
-    }
-    let builder = build::builder(context).await?;
-    let fetcher = Fetcher::new(&context.store)?;
-    let work = missing.iter().map(|found| {
-        let (stage, origin, builder, fetcher) = (&stage, &origin, &builder, &fetcher);
-        let branch = found.git_branch.as_ref().unwrap_or(&release.branch);
-        let (repository, project, file) = (&found.repository, &found.project, &found.file);
-        let component = source::Component { repository, project, file, sha256: &found.sha256 };
-        let into = folder.join(&found.name);
-        async move {
-            source::ensure(origin, &component, branch, &into, fetcher, &context.store, &builder.index).await?;
-            stage.advance(1);
-            anyhow::Ok(())
-        }
-    });
-    futures_util::future::try_join_all(work).await?;
-    stage.done(&format!("{} trees from {from}", missing.len()));
     Ok(())
 }

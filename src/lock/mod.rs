@@ -12,6 +12,7 @@ pub use change::{Requirements, Unmet, unmet};
 pub use debian::{Sets, changes as debian_changes, resolve as resolve_debian};
 
 use crate::debian::LockedDeb;
+use crate::model::Digest;
 use crate::python::PythonLock;
 use crate::release::Release;
 use crate::store::write_atomically;
@@ -57,9 +58,17 @@ impl Lock {
         Ok(Some(lock))
     }
 
+    pub fn text(&self) -> Result<String> {
+        Ok(format!("{HEADER}{}", toml::to_string(self)?))
+    }
+    /// Names everything that was downloaded, whatever the trees are.
+    pub fn digest(&self) -> Result<Digest> {
+        Ok(Digest::of_value(&(&self.branch, &self.python, &self.debian)))
+    }
+
     /// Writes it if that changes the file.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let text = format!("{HEADER}{}", toml::to_string(self)?);
+        let text = self.text()?;
         if std::fs::read_to_string(path).is_ok_and(|before| before == text) {
             return Ok(());
         }

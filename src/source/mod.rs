@@ -1,5 +1,6 @@
 //! Working trees of the components: from git, or from source distributions.
 
+mod copy;
 mod git;
 mod metadata;
 mod requirements;
@@ -7,6 +8,7 @@ mod requirements;
 mod real;
 mod sdist;
 
+pub use copy::{Provenance, apply, copy, provenance, restore};
 pub use git::{TreeState, clone, commit, reachable, state, trees};
 pub use metadata::read as metadata;
 pub use requirements::read as requirements;

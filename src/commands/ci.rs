@@ -1,0 +1,334 @@
+//! A throw-away environment, the tests of components in it, and what stays of both.
+
+use super::{Context, build, delete, guard, lifecycle, push, sources, up};
+use crate::build::Outcome;
+use crate::ci::{self, Case, Counts, RECORD_VERSION, Record, Report};
+use crate::cli::Ci;
+use crate::engine::Engine;
+use crate::environment::{self, Environment};
+use crate::error::{self, Exit, Fault};
+use crate::model::{Branch, EnvironmentId};
+use crate::release::{Catalog, Component, Release};
+use crate::render::developed_in;
+use crate::{host, source, stack};
+use anyhow::{Context as _, Result};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
+/// What the run found; the report is written whatever it is.
+struct Run {
+    environment: Environment,
+    release: Release,
+    reports: BTreeMap<String, Report>,
+    outcome: Option<Outcome>,
+    /// Of each component, read when the trees were there.
+    sources: BTreeMap<String, source::Provenance>,
+}
+
+pub async fn run(context: &Context, options: &Ci) -> Result<()> {
+    let release = Catalog::release(Branch::parse(&options.branch, &Catalog::branches()?)?.as_str())?;
+    let components = options.component.iter().map(|name| component(&release, name)).collect::<Result<Vec<_>, _>>()?;
+    let output = std::path::absolute(&options.output)?;
+    empty(&output)?;
+    let here = std::env::current_dir().context("the current folder cannot be read")?;
+    super::doctor::check(&crate::doctor::examine(&here).await)?;
+    guard::sweep(context).await?;
+    let engine = context.engine().await?;
+    let environment = create(context, &release, &engine.subnets().await?)?;
+    let watched = guard::watch(&environment.id)?;
+    let mut run =
+        Run { environment, release: release.clone(), reports: BTreeMap::new(), outcome: None, sources: BTreeMap::new() };
+    let limit = Duration::from_secs(options.limit * 60);
+    let worked = tokio::select! {
+        worked = work(context, options, &components, &mut run, &output) => worked,
+        () = tokio::time::sleep(limit) => Err(Fault::new(format!("the run was given up after {} minutes", options.limit))
+            .hint("allow more with `--limit MINUTES`, or read the evidence for what it waited for").into()),
+        signal = signalled() => Err(Fault { exit: Exit::Interrupted, ..Fault::new(format!("stopped by {signal}")) }.into()),
+    };
+    let verdict = worked.and_then(|()| verdict(&run, options));
+    let kept = keep(context, options, &run, &verdict, &*engine, &output).await;
+    if options.keep {
+        let id = &run.environment.id;
+        run.environment.owner = None;
+        run.environment.save(&context.store)?;
+        context.ui.say(&format!("the environment stays: `baibox shell --env {id}`, `baibox delete {id}`"));
+    } else {
+        let stage = context.ui.stage("remove");
+        stack::end_compose(&run.environment.id)?;
+        delete::now(context, &run.environment).await?;
+        stage.done(&format!("{} left nothing behind", run.environment.id));
+    }
+    watched.release()?;
+    context.ui.say(&format!("report, result and logs: {}", output.display()));
+    verdict.and(kept)
+}
+
+fn component<'a>(release: &'a Release, name: &str) -> Result<&'a Component, Fault> {
+    release.component(name).ok_or_else(|| {
+        let known: Vec<&str> = release.components.iter().map(|component| component.name.as_str()).collect();
+        Fault::usage(format!("release {} has no component `{name}`", release.branch)).hint(format!("it has {}", known.join(", ")))
+    })
+}
+
+/// What an earlier run left there would be taken for this one's.
+fn empty(output: &Path) -> Result<()> {
+    let ours = output.join("result.json").is_file() || output.join("summary.md").is_file();
+    match std::fs::read_dir(output).map(|mut entries| entries.next().is_some()) {
+        Ok(true) if !ours => Err(Fault::usage(format!("`{}` holds something else than the output of a run", output.display()))
+            .hint("name another folder with `--output FOLDER`")
+            .into()),
+        Ok(_) => std::fs::remove_dir_all(output).with_context(|| format!("cannot empty `{}`", output.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("cannot read `{}`", output.display())),
+    }
+}
+
+/// A new environment that goes with this process, in a folder that engines in virtual machines see too.
+fn create(context: &Context, release: &Release, subnets: &[String]) -> Result<Environment> {
+    let _choosing = context.store.lock("environments")?;
+    let id = EnvironmentId::parse(&format!("ci-{}", environment::random_word(8)))?;
+    let folder = context.store.root().join("ci").join(id.as_str());
+    let branch = Branch::parse(&release.branch, &Catalog::branches()?)?;
+    let all = environment::list(&context.store)?;
+    let mut environment = environment::create(id, branch, folder, &release.ports, &all, subnets)?;
+    environment.owner = Some(host::process());
+    environment.save(&context.store)?;
+    Ok(environment)
+}
+
+async fn work(context: &Context, options: &Ci, components: &[&Component], run: &mut Run, output: &Path) -> Result<()> {
+    let engine = context.engine().await?;
+    sources::bring(context, &options.sources, &run.environment.folder, &run.release).await?;
+    for component in &run.release.components {
+        let tree = run.environment.folder.join(&component.name);
+        run.sources.insert(component.name.clone(), source::provenance(&tree).await?);
+    }
+    // Said before anything is built.
+    let lacks = |component: &&&Component| !run.environment.folder.join(&component.name).join("tests").is_dir();
+    if let Some(component) = components.iter().find(lacks).filter(|_| options.pytest.is_empty()) {
+        return Err(no_tests(&component.name).into());
+    }
+    if let Some(cache) = &options.cache {
+        push::warm(context, &run.environment, cache).await?;
+    }
+    let outcome = run.outcome.insert(build::images(context, &mut run.environment, !options.unlocked).await?);
+    if options.full {
+        run.environment.ulimits = Some(up::limits(context, &run.environment).await?);
+        run.environment.save(&context.store)?;
+    }
+    build::write(context, &run.environment, outcome).await?;
+    if options.full {
+        lifecycle::bring_up(context, &run.environment).await?;
+    }
+    let services: Vec<String> = components.iter().map(|component| developed_in(&component.name)).collect();
+    let stage = context.ui.stage("start");
+    let arguments: Vec<&str> = ["up", "--detach"].into_iter().chain(services.iter().map(String::as_str)).collect();
+    stack::run_compose(&run.environment, &arguments).await?;
+    let containers = engine.containers(&run.environment.id).await?;
+    for service in &services {
+        let container = containers.iter().find(|container| container.service == *service).context("Compose made no container")?;
+        settled(&*engine, &container.id).await?;
+    }
+    stage.done(&services.join(", "));
+    for component in components {
+        let report = test(context, options, &run.environment, component, output).await?;
+        run.reports.insert(component.name.clone(), report);
+    }
+    Ok(())
+}
+
+/// Until the account that tests run as owns the trees: see `images/services/develop.sh`.
+async fn settled(engine: &dyn Engine, container: &str) -> Result<()> {
+    let wait = r#"for round in $(seq 200); do
+        [ "$(id -u dev)" = "$(stat -c %u "$BAIBOX_WORKSPACE")" ] && exit 0; sleep 0.05
+    done; exit 1"#;
+    let said = engine.exec(container, &["/bin/sh", "-c", wait].map(String::from)).await?;
+    anyhow::ensure!(said.code == 0, "the account `dev` did not become the owner of the trees within 10 s");
+    Ok(())
+}
+
+/// Runs the component's own tests in its service; their failure is no error here.
+async fn test(
+    context: &Context,
+    options: &Ci,
+    environment: &Environment,
+    component: &Component,
+    output: &Path,
+) -> Result<Report> {
+    let name = &component.name;
+    let stage = context.ui.stage(&format!("test {name}"));
+    stage.note("pytest");
+    let junit = environment.state_folder().join(format!("junit-{name}.xml"));
+    let place = junit.to_str().context("the folder's path is not UTF-8")?;
+    let usual: &[String] = if options.full { &[] } else { &component.tests };
+    let mut words = vec!["pytest", "-p", "no:cacheprovider", "--junitxml", place];
+    words.extend(usual.iter().chain(&options.pytest).map(String::as_str));
+    // One stream, in the order in which it was said.
+    let mut child = stack::compose(environment)
+        .args(["exec", "-T", "--user", "dev", &developed_in(name), "/bin/sh", "-c", "exec \"$@\" 2>&1", "sh"])
+        .args(&words)
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| Fault::engine("`docker compose` cannot be started").hint("type `baibox doctor --fix`"))?;
+    let log = output.join("logs").join(format!("{name}-tests.log"));
+    std::fs::create_dir_all(output.join("logs")).with_context(|| format!("cannot create `{}`", output.display()))?;
+    let mut file = tokio::fs::File::create(&log).await.with_context(|| format!("cannot write `{}`", log.display()))?;
+    let grouped = host::variable("GITHUB_ACTIONS").is_some();
+    if grouped {
+        context.ui.say(&format!("::group::tests of {name}"));
+    }
+    let mut lines = BufReader::new(child.stdout.take().context("no output")?).split(b'\n');
+    while let Some(line) = lines.next_segment().await? {
+        file.write_all(&line).await?;
+        file.write_all(b"\n").await?;
+        context.ui.say(&String::from_utf8_lossy(&line));
+    }
+    file.flush().await?;
+    if grouped {
+        context.ui.say("::endgroup::");
+    }
+    let code = child.wait().await?.code();
+    let refused =
+        |what: &str| Fault::new(format!("the tests of `{name}` did not run: {what}")).hint(format!("read `{}`", log.display()));
+    // <https://docs.pytest.org/en/stable/reference/exit-codes.html>
+    match code {
+        Some(0..=2) => {}
+        Some(5) => return Err(no_tests(name).into()),
+        Some(code) => return Err(refused(&format!("pytest ended with {code}")).into()),
+        None => return Err(refused("a signal ended them").into()),
+    }
+    let text = std::fs::read_to_string(&junit).with_context(|| refused("there is no report"))?;
+    let report = Report::parse(name, &text)?;
+    let [passed, failed, skipped] = [Case::Passed, Case::Failed, Case::Skipped].map(|case| report.count(case));
+    stage.done(&format!("{passed} passed, {failed} failed, {skipped} skipped"));
+    Ok(report)
+}
+
+fn no_tests(component: &str) -> Fault {
+    Fault::new(format!("the tests of `{component}` did not run: there are none"))
+        .hint("source distributions have no tests: take git sources with `--source git`, or a tree with `--tree`")
+}
+
+/// Tests that failed and are not known to are the run's failure.
+fn verdict(run: &Run, options: &Ci) -> Result<()> {
+    let counts = counts(run, options);
+    let failed: Vec<String> = counts
+        .iter()
+        .flat_map(|(component, counts)| counts.failed.iter().map(move |name| format!("{component}: {name}")))
+        .collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let few: Vec<&str> = failed.iter().take(10).map(String::as_str).collect();
+    let more = if failed.len() > few.len() { format!("\n  and {} more", failed.len() - few.len()) } else { String::new() };
+    Err(Fault::tests(format!("{} tests failed:\n  {}{more}", failed.len(), few.join("\n  "))).into())
+}
+
+fn counts(run: &Run, options: &Ci) -> BTreeMap<String, Counts> {
+    let count = |(component, report): (&String, &Report)| {
+        let mut counts = Counts { passed: report.count(Case::Passed), skipped: report.count(Case::Skipped), ..Counts::default() };
+        for name in report.failed() {
+            let known =
+                run.release.known_failures.iter().find(|known| known.component == *component && name.starts_with(&known.test));
+            match known.filter(|_| !options.strict) {
+                Some(known) => drop(counts.known.insert(name.clone(), known.reason.clone())),
+                None => counts.failed.push(name.clone()),
+            }
+        }
+        (component.clone(), counts)
+    };
+    run.reports.iter().map(count).collect()
+}
+
+/// Writes report, result, summary and logs, and after a failure the evidence.
+async fn keep(
+    context: &Context,
+    options: &Ci,
+    run: &Run,
+    verdict: &Result<()>,
+    engine: &dyn Engine,
+    output: &Path,
+) -> Result<()> {
+    let write = |path: &Path, bytes: &[u8]| {
+        crate::store::write_atomically(path, bytes).with_context(|| format!("cannot write `{}`", path.display()))
+    };
+    ci::logs(engine, &run.environment, output).await?;
+    if verdict.is_err() {
+        ci::gather(engine, &run.environment, output).await?;
+    }
+    let junit = ci::merge(run.reports.values());
+    write(&output.join("junit.xml"), &junit)?;
+    if let Some(path) = &options.junit {
+        write(&std::path::absolute(path)?, &junit)?;
+    }
+    let record = record(context, options, run, engine).await?;
+    write(&output.join("result.json"), &serde_json::to_vec_pretty(&record)?)?;
+    let words = match verdict {
+        Ok(()) => "**passed**".to_owned(),
+        Err(error) => {
+            let kind =
+                if error::exit_of(error) == Exit::Tests { "tests failed" } else { "the environment failed, not the tests" };
+            format!("**{kind}**\n\n```text\n{}\n```", error::render(error))
+        }
+    };
+    let summary = record.summary(&words);
+    write(&output.join("summary.md"), summary.as_bytes())?;
+    // <https://docs.github.com/actions/reference/workflow-commands-for-github-actions>
+    if let Some(path) = host::variable("GITHUB_STEP_SUMMARY").map(PathBuf::from) {
+        use std::io::Write;
+        let file = std::fs::File::options().create(true).append(true).open(&path);
+        file.and_then(|mut file| file.write_all(summary.as_bytes()))
+            .with_context(|| format!("cannot write `{}`", path.display()))?;
+    }
+    if host::variable("GITHUB_ACTIONS").is_some() {
+        for (component, name) in record.tests.iter().flat_map(|(name, counts)| counts.failed.iter().map(move |test| (name, test)))
+        {
+            context.ui.say(&format!("::error title=test failed in {component}::{name}"));
+        }
+    }
+    Ok(())
+}
+
+async fn record(context: &Context, options: &Ci, run: &Run, engine: &dyn Engine) -> Result<Record> {
+    let facts = engine.facts().await?;
+    let outcome = run.outcome.as_ref();
+    let mut cache = BTreeMap::from([("lock".to_owned(), build::locked(&run.environment)?.1.digest()?.to_string())]);
+    if let Some(outcome) = outcome {
+        cache.insert("fragments made".into(), outcome.fragments_made.to_string());
+        cache.insert("images loaded".into(), outcome.images_loaded.to_string());
+        cache.insert("bytes sent to the engine".into(), crate::ui::bytes(outcome.bytes_sent));
+    }
+    let images = outcome.map(|outcome| outcome.images.iter().map(|(name, image)| (name.clone(), image.id())).collect());
+    Ok(Record {
+        version: RECORD_VERSION,
+        baibox: env!("CARGO_PKG_VERSION").into(),
+        branch: run.release.branch.clone(),
+        platform: format!("linux/{}", facts.architecture),
+        engine: format!("{} {}", facts.name, facts.version),
+        sources: run.sources.clone(),
+        lock: build::locked(&run.environment)?.1.text()?,
+        images: images.unwrap_or_default(),
+        tests: counts(run, options),
+        phases: context.ui.timings().into_iter().map(|(name, took)| (name, took.as_secs_f64())).collect(),
+        cache,
+    })
+}
+
+/// The first signal that asks this process to end.
+async fn signalled() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => "Ctrl-C",
+        _ = terminate.recv() => "SIGTERM",
+        _ = hangup.recv() => "the end of its terminal",
+    }
+}

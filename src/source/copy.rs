@@ -1,0 +1,153 @@
+//! A tree made again elsewhere: its commit, and what was changed since.
+
+use super::git::{IMPORT_TAG, answer, git, run_git};
+use super::settle;
+use crate::error::Fault;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::process::Stdio;
+use tokio::io::AsyncWriteExt;
+
+/// Where a tree came from, exactly.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    pub commit: String,
+    /// Address that it was cloned from; absent for source distributions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Its commit is an imported source distribution.
+    #[serde(default)]
+    pub imported: bool,
+    /// What differs from the commit, as `git diff --binary` says it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub patch: String,
+}
+
+pub async fn provenance(tree: &Path) -> Result<Provenance> {
+    let commit = run_git(tree, &["rev-parse", "--verify", "HEAD"]).await?;
+    let url = run_git(tree, &["remote", "get-url", "origin"]).await.ok();
+    let mark = format!("refs/tags/{IMPORT_TAG}^{{commit}}");
+    let imported = run_git(tree, &["rev-parse", "--verify", "--quiet", &mark]).await.is_ok_and(|mark| mark == commit);
+    Ok(Provenance { commit, url, imported, patch: patch(tree).await? })
+}
+
+/// Everything that differs from the commit, new files too, without touching the tree's own index.
+async fn patch(tree: &Path) -> Result<String> {
+    let folder = tempfile::tempdir()?;
+    let with_index = |arguments: &[&str]| {
+        let mut command = git(tree);
+        command.args(arguments).env("GIT_INDEX_FILE", folder.path().join("index"));
+        command
+    };
+    for arguments in [&["read-tree", "HEAD"][..], &["add", "--all"]] {
+        answer(with_index(arguments), tree, arguments).await?;
+    }
+    let arguments = ["diff", "--cached", "--binary", "--no-color", "--no-ext-diff", "--no-renames", "HEAD"];
+    let output = with_index(&arguments).output().await.context("`git` cannot be started")?;
+    anyhow::ensure!(output.status.success(), "`git diff` failed in `{}`", tree.display());
+    String::from_utf8(output.stdout).with_context(|| format!("the changes in `{}` are not UTF-8", tree.display()))
+}
+
+/// A tree like `from` at `into`, with the same remote and the same uncommitted changes.
+pub async fn copy(from: &Path, into: &Path) -> Result<()> {
+    if run_git(from, &["rev-parse", "--verify", "--quiet", "HEAD"]).await.is_err() {
+        return Err(Fault::usage(format!("`{}` is no git working tree with a commit", from.display()))
+            .hint("name the folder of a clone")
+            .into());
+    }
+    let known = provenance(from).await?;
+    make(&from.to_string_lossy(), &known, into).await
+}
+
+/// The tree that is described, cloned from its address or from `url`.
+pub async fn restore(known: &Provenance, url: Option<&str>, into: &Path) -> Result<()> {
+    let url = url.or(known.url.as_deref()).with_context(|| {
+        Fault::new(format!("it is not known where `{}` was cloned from", into.display()))
+            .hint("name a place with `--git-base URL`")
+    })?;
+    make(url, known, into).await
+}
+
+async fn make(from: &str, known: &Provenance, into: &Path) -> Result<()> {
+    let parent = into.parent().context("a source tree needs a folder around it")?;
+    std::fs::create_dir_all(parent).with_context(|| format!("cannot create `{}`", parent.display()))?;
+    let scratch = tempfile::Builder::new().prefix(".baibox-clone-").tempdir_in(parent)?;
+    let tree = scratch.path().join("tree");
+    let place = tree.to_string_lossy().into_owned();
+    run_git(parent, &["clone", "--quiet", "--no-checkout", "--", from, &place]).await?;
+    if run_git(&tree, &["cat-file", "-e", &known.commit]).await.is_err() {
+        // Commits of pull requests are on no branch, and servers give them by name.
+        run_git(&tree, &["fetch", "--quiet", "origin", &known.commit]).await.with_context(|| {
+            Fault::new(format!("`{from}` has no commit {}", known.commit))
+                .hint("push it there, or name another place with `--git-base URL`")
+        })?;
+    }
+    run_git(&tree, &["checkout", "--quiet", "--detach", &known.commit]).await?;
+    if let Some(url) = &known.url {
+        run_git(&tree, &["remote", "set-url", "origin", url]).await?;
+    }
+    apply(&tree, &known.patch).await?;
+    settle(&tree, into)
+}
+
+/// Applies a patch of [`Provenance`] to a clean tree.
+pub async fn apply(tree: &Path, patch: &str) -> Result<()> {
+    if patch.is_empty() {
+        return Ok(());
+    }
+    let mut command = git(tree);
+    command.args(["apply", "--binary", "--whitespace=nowarn", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().context("`git` cannot be started")?;
+    let mut input = child.stdin.take().context("git has no standard input")?;
+    input.write_all(patch.as_bytes()).await.context("cannot hand git the changes")?;
+    drop(input);
+    let output = child.wait_with_output().await.context("git did not end")?;
+    anyhow::ensure!(
+        output.status.success(),
+        "the changes do not apply to `{}`: {}",
+        tree.display(),
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    const WHO: [&str; 4] = ["-c", "user.name=a", "-c", "user.email=a@b"];
+
+    #[tokio::test]
+    async fn a_tree_with_changes_of_every_kind_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let from = folder.path().join("from");
+        fs::create_dir(&from).unwrap();
+        run_git(&from, &["init", "--quiet"]).await.unwrap();
+        for (name, text) in [("kept", "1"), ("changed", "1"), ("gone", "1")] {
+            fs::write(from.join(name), text).unwrap();
+        }
+        run_git(&from, &["add", "--all"]).await.unwrap();
+        run_git(&from, &[&WHO[..], &["commit", "--quiet", "--message", "x"]].concat()).await.unwrap();
+        fs::write(from.join("changed"), "2\n").unwrap();
+        fs::write(from.join("new"), [0, 255, 1]).unwrap();
+        fs::remove_file(from.join("gone")).unwrap();
+        let into = folder.path().join("into");
+        copy(&from, &into).await.unwrap();
+        assert_eq!(fs::read(into.join("new")).unwrap(), [0, 255, 1]);
+        assert_eq!(fs::read_to_string(into.join("changed")).unwrap(), "2\n");
+        assert!(into.join("kept").exists() && !into.join("gone").exists());
+        let (one, two) = (provenance(&from).await.unwrap(), provenance(&into).await.unwrap());
+        assert_eq!((one.commit, one.patch), (two.commit, two.patch));
+        // The tree that was copied has its own index as before.
+        assert!(run_git(&from, &["diff", "--cached", "--name-only"]).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_folder_without_commits_is_no_tree() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = copy(folder.path(), &folder.path().join("x")).await.unwrap_err();
+        assert!(refused.to_string().contains("is no git working tree"), "{refused}");
+    }
+}
