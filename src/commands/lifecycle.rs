@@ -68,15 +68,20 @@ fn leases_are_free(environment: &Environment, containers: &[Container]) -> Resul
 
 pub async fn restart(context: &Context, options: &Services) -> Result<()> {
     let environment = context.environment(&options.one)?;
-    let engine = context.engine().await?;
-    let stage = context.ui.stage("restart");
     let components = ["manager", "agent", "storage-proxy", "webserver"];
     let wanted: Vec<&str> =
         if options.services.is_empty() { components.to_vec() } else { options.services.iter().map(String::as_str).collect() };
+    restart_services(context, &environment, &wanted).await
+}
+
+/// Restarts services and waits until all are healthy again.
+pub async fn restart_services(context: &Context, environment: &Environment, wanted: &[&str]) -> Result<()> {
+    let engine = context.engine().await?;
+    let stage = context.ui.stage("restart");
     let arguments: Vec<&str> = ["restart"].into_iter().chain(wanted.iter().copied()).collect();
-    stack::run_compose(&environment, &arguments).await?;
+    stack::run_compose(environment, &arguments).await?;
     let services = crate::render::services();
-    stack::wait_healthy(&*engine, &environment, &services, HEALTH_LIMIT, |text| stage.note(text)).await?;
+    stack::wait_healthy(&*engine, environment, &services, HEALTH_LIMIT, |text| stage.note(text)).await?;
     stage.done(&wanted.join(", "));
     Ok(())
 }

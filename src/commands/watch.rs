@@ -3,7 +3,6 @@
 use super::{Context, lifecycle};
 use crate::environment::Environment;
 use crate::release::{Catalog, Release};
-use crate::stack;
 use anyhow::{Context as _, Result};
 use notify::{RecursiveMode, Watcher};
 use std::collections::BTreeSet;
@@ -40,21 +39,11 @@ pub async fn run(context: &Context, environment: &Environment) -> Result<()> {
             continue;
         }
         // A change that does not start is the user's to mend: the next one is tried again.
-        if let Err(error) = restart(context, environment, &services).await {
+        let services: Vec<&str> = services.into_iter().collect();
+        if let Err(error) = lifecycle::restart_services(context, environment, &services).await {
             context.ui.warn(&crate::error::render(&error));
         }
     }
-    Ok(())
-}
-
-async fn restart(context: &Context, environment: &Environment, services: &BTreeSet<&str>) -> Result<()> {
-    let stage = context.ui.stage("restart");
-    let arguments: Vec<&str> = ["restart"].into_iter().chain(services.iter().copied()).collect();
-    stack::run_compose(environment, &arguments).await?;
-    let engine = context.engine().await?;
-    let all = crate::render::services();
-    stack::wait_healthy(&*engine, environment, &all, lifecycle::HEALTH_LIMIT, |text| stage.note(text)).await?;
-    stage.done(&services.iter().copied().collect::<Vec<_>>().join(", "));
     Ok(())
 }
 
