@@ -51,6 +51,9 @@ pub enum Command {
     Render(One),
     /// Send the images of an environment to a registry; only what it lacks
     Push(Push),
+    /// Dev containers that work without baibox
+    #[command(subcommand)]
+    Devcontainer(Devcontainer),
     /// Run tests of components in a throw-away environment
     Ci(Ci),
     /// Make the environment of a CI run again, and say whether its images are bit-equal
@@ -150,6 +153,30 @@ pub struct Push {
     pub plain_http: bool,
 }
 
+#[derive(Debug, Subcommand)]
+pub enum Devcontainer {
+    /// Write a `.devcontainer` that can be committed: pushed images, and each tree at its commit
+    Export(Export),
+}
+
+#[derive(Debug, Args)]
+pub struct Export {
+    #[command(flatten)]
+    pub one: One,
+    /// Working tree of the repository that gets the `.devcontainer`
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
+    /// Where the environment's images were pushed to
+    #[arg(long, value_name = "REGISTRY/PREFIX")]
+    pub registry: String,
+    /// Component that the repository is of, or `none` [default: told by its project name]
+    #[arg(long, value_name = "COMPONENT")]
+    pub component: Option<String>,
+    /// Speak HTTP without TLS, also to another machine
+    #[arg(long)]
+    pub plain_http: bool,
+}
+
 #[derive(Debug, Args)]
 pub struct Ci {
     /// Release branch, such as 21.03
@@ -237,6 +264,9 @@ pub struct Exec {
     pub one: One,
     /// Service to run in
     pub service: String,
+    /// Account to run as [default: the owner of the folder where one develops, else the service's]
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
     /// Command and its arguments, after `--`
     #[arg(last = true, required = true)]
     pub command: Vec<String>,
@@ -249,6 +279,9 @@ pub struct Shell {
     /// Service to open the shell in
     #[arg(default_value = "workspace")]
     pub service: String,
+    /// Account to run as [default: the owner of the folder where one develops, else the service's]
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -5,8 +5,8 @@ mod world;
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
-use world::{World, docker, git};
+use std::time::Duration;
+use world::{Registry, World, docker, git, wait_until};
 
 fn ci(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_baibox"));
@@ -58,14 +58,6 @@ fn tree(scratch: &Path, name: &str, test: &str) -> String {
 }
 
 const GOOD: &str = "import os\nimport urllib.request\n\n\ndef test_etcd():\n    urllib.request.urlopen('http://127.0.0.1:2379/health')\n\n\ndef test_user():\n    assert os.getuid() == os.stat('.').st_uid\n";
-
-fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !reached() {
-        assert!(begin.elapsed() < Duration::from_secs(120), "waited 120 s until {what}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
 
 #[test]
 #[ignore = "needs an engine and package mirrors: run tests/all"]
@@ -178,34 +170,4 @@ fn stdout(world: &World, arguments: &[&str]) -> String {
     let output = world.baibox(arguments);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// Debian's `docker-registry` on a port of its own.
-struct Registry {
-    child: Child,
-    port: u16,
-}
-
-impl Registry {
-    fn start(scratch: &Path) -> Self {
-        let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-        let file = scratch.join("registry.yml");
-        let root = scratch.join("registry");
-        let text = format!(
-            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: \"{}\"}}}}\nhttp: {{addr: \"127.0.0.1:{port}\"}}\n",
-            root.display()
-        );
-        std::fs::write(&file, text).unwrap();
-        let child =
-            Command::new("docker-registry").arg("serve").arg(&file).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-        wait_until("the registry listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
-        Self { child, port }
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

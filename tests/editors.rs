@@ -7,8 +7,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::{Command, Output};
-use world::{World, containers, docker};
+use std::process::{Child, Command, Output, Stdio};
+use world::{World, containers, docker, wait_until};
 
 /// The reference CLI, which `tests/all` installs and names.
 fn devcontainer(world: &World, configuration: Option<&str>, words: &[&str]) -> Output {
@@ -95,7 +95,7 @@ fn the_reference_cli_opens_what_baibox_made_and_makes_what_baibox_sees() {
         let wait = r#"until [ "$(id -u dev)" = "$(stat -c %u "$BAIBOX_WORKSPACE")" ]; do sleep 0.1; done"#;
         docker(&["exec", &workspace, "timeout", "20", "sh", "-c", wait]);
         let name = format!("by-{user}");
-        docker(&["exec", "--user", "dev", "--workdir", place, &workspace, "touch", &name]);
+        world.inside("workspace", &["touch", &name]);
         assert_eq!(owner(&world.folder.join(name)), (user, group));
     }
     let own = owner(&world.folder.join("manager"));
@@ -111,9 +111,44 @@ fn the_reference_cli_opens_what_baibox_made_and_makes_what_baibox_sees() {
     let status = world.succeeds(&["status", "--env", &world.id, "--json"]);
     assert!(status.contains("workspace"), "{status}");
 
+    what_is_saved_runs(&world);
     a_breakpoint_is_met(&world);
     world.succeeds(&["delete", &world.id, "--yes", "--force"]);
     assert!(containers(&world.id).is_empty());
+}
+
+/// `up --watch` restarts what runs a module that is saved.
+fn what_is_saved_runs(world: &World) {
+    let module = world.folder.join("manager/src/ai/backend/manager/server.py");
+    let source = std::fs::read_to_string(&module).unwrap();
+    let watching = Command::new(env!("CARGO_BIN_EXE_baibox"))
+        .args(["up", "--env", &world.id, "--watch"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut watching = Watching(watching);
+    let mut said = BufReader::new(watching.0.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().starts_with("watching")));
+    let edited = source.replacen("import asyncio\n", "import asyncio\nprint('it was saved', flush=True)\n", 1);
+    std::fs::write(&module, edited).unwrap();
+    let manager = format!("{}-manager-1", world.id);
+    wait_until("the manager runs what was saved", || docker(&["logs", &manager]).contains("it was saved"));
+    // Its healthcheck asks for it again before the command says so.
+    assert!(said.any(|line| line.unwrap().starts_with("restart: manager (")));
+    std::fs::write(&module, source).unwrap();
+    assert!(said.any(|line| line.unwrap().starts_with("restart: manager (")));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&watching.0), rustix::process::Signal::INT).unwrap();
+    assert_eq!(watching.0.wait().unwrap().code(), Some(130));
+}
+
+/// A test that fails leaves no `up --watch` behind.
+struct Watching(Child);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// A service under the debugger stops where the host's file says.

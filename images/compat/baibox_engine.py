@@ -7,7 +7,9 @@ method, so that on an engine which several environments share
 * the agent sees only containers with that label (it removes sessions that it does
   not know, which would be those of its neighbours),
 * resource limits that the engine refuses are lowered to what it grants,
-* paths and volumes with fixed names are those of this environment.
+* volumes with fixed names are those of this environment,
+* folders that the agent hands on to its containers are named as the engine's host
+  knows them, which may be elsewhere than where the agent sees them.
 
 The few things for which the agent starts a `docker` program go to `baibox_docker.py`,
 since its image has no such program.
@@ -16,13 +18,16 @@ import asyncio
 import json
 import os
 import pathlib
+import socket
 import sys
 
 LABEL = "ai.baibox.environment"
 ENVIRONMENT = os.environ.get("BAIBOX_ENVIRONMENT", "")
 ULIMITS = json.loads(os.environ.get("BAIBOX_ULIMITS") or "{}")
-# Fixed name or path in the agent → this environment's.
+# Fixed name of the agent → this environment's.
 RENAMED = json.loads(os.environ.get("BAIBOX_RENAMED") or "{}")
+# Image that was pulled by digest → the name by which the agent asks for it.
+TAGS = json.loads(os.environ.get("BAIBOX_TAGS") or "{}")
 CREATE = ("containers/create", "networks/create", "volumes/create")
 DOCKER = str(pathlib.Path(__file__).with_name("baibox_docker.py"))
 
@@ -50,6 +55,34 @@ def clamp(config):
                 limit[field] = granted
 
 
+def outside(path, mounts):
+    """The path as the engine's host knows it, by this container's own mounts."""
+    # The innermost mount is the one that is seen.
+    for inner in sorted(mounts, key=len, reverse=True):
+        if path == inner or path.startswith(inner.rstrip("/") + "/"):
+            return mounts[inner] + path[len(inner.rstrip("/")):]
+    return path
+
+
+def relocate(config, mounts):
+    host = config.get("HostConfig") or {}
+    for number, bind in enumerate(host.get("Binds") or []):
+        source, colon, rest = bind.partition(":")
+        host["Binds"][number] = outside(source, mounts) + colon + rest
+    for mount in host.get("Mounts") or []:
+        if mount.get("Type") == "bind":
+            mount["Source"] = outside(mount["Source"], mounts)
+
+
+def gateway():
+    """Address of the engine's host on this network: compute containers publish their ports there."""
+    for line in pathlib.Path("/proc/net/route").read_text().splitlines()[1:]:
+        _, destination, via, *_ = line.split()
+        if destination == "00000000":
+            return socket.inet_ntoa(bytes.fromhex(via)[::-1])
+    sys.exit("this container has no default route: the address of the engine's host is not known")
+
+
 def filtered(params, name, value):
     """The parameters of a list with one more filter; the engine joins all of them by and."""
     params = dict(params or {})
@@ -69,6 +102,27 @@ def install():
     from aiodocker.docker import Docker
 
     ask = Docker._do_query
+    known = {}
+
+    async def mounts(docker, rest):
+        """What is mounted here, by its place: asked once, since it cannot change."""
+        if "mounts" not in known:
+            answer = await ask(docker, f"containers/{socket.gethostname()}/json", "GET", params=None, data=None, **rest)
+            try:
+                found = (await answer.json())["Mounts"]
+            finally:
+                answer.release()
+            known["mounts"] = {mount["Destination"]: mount["Source"] for mount in found}
+        return known["mounts"]
+
+    async def tag(docker, rest):
+        """Names what was pulled by digest."""
+        if "tagged" not in known:
+            known["tagged"] = True
+            for image, name in TAGS.items():
+                repository, _, version = name.rpartition(":")
+                answer = await ask(docker, f"images/{image}/tag", "POST", params={"repo": repository, "tag": version}, data=None, **rest)
+                answer.release()
 
     async def asked(self, path, method, *, params=None, data=None, **rest):
         place = renamed(str(path))
@@ -78,12 +132,14 @@ def install():
             config = renamed(json.loads(data) if isinstance(data, (bytes, str)) else data)
             config["Labels"] = {**(config.get("Labels") or {}), LABEL: ENVIRONMENT}
             clamp(config)
+            relocate(config, await mounts(self, rest))
             data = json.dumps(config)
         elif method == "GET" and what in ("containers/json", "events"):
             params = filtered(params, "label", f"{LABEL}={ENVIRONMENT}")
         elif method == "GET" and what == "images/json":
             # The agent takes the first tag of each image, and newer engines give none for untagged ones.
             params = filtered(params, "dangling", "false")
+        await tag(self, rest)
         path = place if isinstance(path, str) else type(path)(place)
         return await ask(self, path, method, params=params, data=data, **rest)
 
@@ -100,5 +156,7 @@ def install():
     asyncio.create_subprocess_exec = spawned
 
 
+if os.environ.get("BAIBOX_KERNEL_HOST") == "gateway":
+    os.environ["BACKEND_KERNEL_HOST_OVERRIDE"] = gateway()
 if ENVIRONMENT:
     install()

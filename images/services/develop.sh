@@ -4,7 +4,7 @@
 # The account `dev` first gets the number of whoever owns the mounted folder, also root's
 # or one that Debian gave to a service of its own: what is written there is the owner's.
 set -eu
-owner=$(stat -c '%u %g' "$BAIBOX_WORKSPACE")
+owner=$(stat -c '%u %g' "$BAIBOX_OWNED")
 user=${owner% *} group=${owner#* }
 if [ "$(id -u dev) $(id -g dev)" != "$owner" ]; then
     # First in the file, since the first account of a number names its files.

@@ -17,9 +17,10 @@ wanted = " ".join(modules)
 if done.is_file() and done.read_text() == wanted:
     sys.exit(0)
 
-owner = workspace.stat().st_uid
+owned = pathlib.Path(os.environ["BAIBOX_OWNED"])
+owner = owned.stat().st_uid
 if os.getuid() != owner:
-    sys.exit(f"this runs as user {os.getuid()}, but `{workspace}` belongs to {owner}: rebuild the dev container")
+    sys.exit(f"this runs as user {os.getuid()}, but `{owned}` belongs to {owner}: rebuild the dev container")
 # Trees are the host user's; git asks for that to be said.
 for tree in sorted(path.parent for path in workspace.glob("*/.git")):
     known = subprocess.run(["git", "config", "--global", "--get-all", "safe.directory"], capture_output=True, text=True)

@@ -9,7 +9,7 @@ use crate::lock::{self, Lock, Requirements};
 use crate::plan::{self, Plan};
 use crate::python::{Index, PythonError, index};
 use crate::release::{Catalog, Component, Release};
-use crate::render::Inputs;
+use crate::render::{Inputs, Layout};
 use crate::source;
 use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
@@ -194,20 +194,27 @@ pub async fn render(context: &Context, one: &One) -> Result<()> {
     context.print(&changed, &format!("{changed} files written in {}", environment.state_folder().display()))
 }
 
-/// Writes what differs of the rendered files; says how many did.
-pub async fn write(context: &Context, environment: &Environment, outcome: &Outcome) -> Result<usize> {
+/// What rendering needs to know of the images, for any engine.
+pub fn inputs(release: &Release, outcome: &Outcome) -> Result<Inputs> {
     let (_, image) = outcome.images.iter().find(|(name, _)| name == "python").context("the compute image was not built")?;
-    let release = Catalog::release(environment.branch.as_str())?;
     let compute = release.images.iter().find(|image| image.name == "python").context("the release has no compute image")?;
-    let inputs = Inputs {
-        socket: crate::host::engine_socket(),
-        start_interval: context.engine().await?.facts().await?.has_start_interval(),
+    Ok(Inputs {
+        socket: "/var/run/docker.sock".into(),
+        start_interval: false,
         compute_id: image.id().to_string(),
         compute: compute.settings.clone(),
-    };
+    })
+}
+
+/// Writes what differs of the rendered files; says how many did.
+pub async fn write(context: &Context, environment: &Environment, outcome: &Outcome) -> Result<usize> {
+    let release = Catalog::release(environment.branch.as_str())?;
+    let mut inputs = inputs(&release, outcome)?;
+    inputs.socket = crate::host::engine_socket();
+    inputs.start_interval = context.engine().await?.facts().await?.has_start_interval();
     let state = environment.state_folder();
     let mut changed = 0;
-    for (place, text) in crate::render::render(environment, &inputs)? {
+    for (place, text) in crate::render::render(environment, &inputs, &Layout::here(environment)?)? {
         changed += usize::from(write_changed(&state.join(&place), &text)?);
     }
     for (place, text) in crate::render::editor_files(environment, &release)? {
@@ -238,7 +245,7 @@ async fn choose_gpu(context: &Context, environment: &Environment) -> Result<bool
 }
 
 /// Says whether the file was written; one that has this text already is left alone.
-fn write_changed(path: &Path, text: &str) -> Result<bool> {
+pub fn write_changed(path: &Path, text: &str) -> Result<bool> {
     if std::fs::read_to_string(path).ok().as_deref() == Some(text) {
         return Ok(false);
     }

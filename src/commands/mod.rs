@@ -8,6 +8,7 @@ mod delete;
 mod doctor;
 mod exec;
 mod explain;
+mod export;
 mod guard;
 mod lifecycle;
 mod lock;
@@ -133,6 +134,7 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<()> {
         Command::Start(one) => lifecycle::start(&context, &one).await,
         Command::Restart(options) => lifecycle::restart(&context, &options).await,
         Command::Push(options) => push::run(&context, &options).await,
+        Command::Devcontainer(crate::cli::Devcontainer::Export(options)) => export::run(&context, &options).await,
         Command::Ci(options) => ci::run(&context, &options).await,
         Command::Repro(options) => repro::run(&context, &options).await,
         Command::Guard(options) => guard::run(&context, &options).await,

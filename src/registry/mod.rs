@@ -9,7 +9,7 @@ mod push;
 mod tests;
 
 pub use compress::{Compressed, compress};
-pub use pull::pull;
+pub use pull::{find, pull};
 pub use push::{Pushed, push};
 
 use crate::error::Fault;

@@ -1,6 +1,6 @@
 //! Layers from a registry, in the place of making them.
 
-use super::{LAYER_KEY, Registry, push::MANIFEST};
+use super::{LAYER_KEY, Pushed, Registry, push::MANIFEST};
 use crate::error::Fault;
 use crate::model::Digest;
 use crate::oci::{END_MARKER, Layer};
@@ -55,6 +55,21 @@ pub async fn pull(
         }
     }
     Ok(layers)
+}
+
+/// Where the registry has exactly this image, if it does.
+pub async fn find(registry: &Registry, image: &crate::oci::Image) -> Result<Option<Pushed>> {
+    let reference = registry.place.reference(&image.reference)?;
+    let ask = || registry.client.pull_manifest_raw(&reference, &registry.auth, &[MANIFEST]);
+    let bytes = match registry.retry(&format!("the manifest of `{reference}`"), ask).await {
+        Ok((bytes, _)) => bytes,
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let same = serde_json::from_slice::<OciImageManifest>(&bytes).is_ok_and(|found| found.config.digest == image.id().as_str());
+    let repository = format!("{}/{}", reference.registry(), reference.repository());
+    let tag = reference.tag().context("references have tags here")?.to_owned();
+    Ok(same.then(|| Pushed { repository, tag, digest: Digest::of(&bytes) }))
 }
 
 fn is_absent(error: &anyhow::Error) -> bool {

@@ -1,8 +1,8 @@
 //! Files for editors: dev containers of the whole workspace and of each component, and
 //! how debuggers attach. The format: <https://containers.dev/implementors/json_reference/>.
 
-use super::{as_json, dialect, mountable};
-use crate::environment::{COMPOSE_FILES, DEBUG_PORT, Environment};
+use super::{Layout, as_json, dialect};
+use crate::environment::{DEBUG_PORT, Environment};
 use crate::plan::DEVELOPER;
 use crate::release::{Component, Release};
 use anyhow::{Context, Result};
@@ -20,58 +20,16 @@ const DEBUGGER: u16 = 5678;
 
 /// Every file by its place in the environment's folder.
 pub fn editor_files(environment: &Environment, release: &Release) -> Result<BTreeMap<String, String>> {
-    let template = TEMPLATES
-        .get_file("devcontainer.json")
-        .and_then(|file| file.contents_utf8())
-        .context("there is no `devcontainer/devcontainer.json`")?;
-    let mut handlebars = Handlebars::new();
-    handlebars.set_strict_mode(true);
-    handlebars.register_helper("json", Box::new(as_json));
-    handlebars.register_escape_fn(dialect::escape("devcontainer.json"));
-    let folder = mountable(environment)?;
-    let state = format!("{folder}/.baibox/{}", environment.id);
+    let layout = Layout::here(environment)?;
     let mut files = BTreeMap::new();
     for component in std::iter::once(None).chain(release.components.iter().map(Some)) {
         // A name of its own is looked for one level deep, the default at the top.
-        let (place, title) = match component {
-            None => (".devcontainer/devcontainer.json".to_owned(), WORKSPACE),
-            Some(component) => (format!(".devcontainer/{}/devcontainer.json", component.name), component.name.as_str()),
+        let place = match component {
+            None => ".devcontainer/devcontainer.json".to_owned(),
+            Some(component) => format!(".devcontainer/{}/devcontainer.json", component.name),
         };
-        let service = component.map_or(WORKSPACE.to_owned(), |component| developed_in(&component.name));
-        let here = component.map_or(folder.to_owned(), |component| format!("{folder}/{}", component.name));
-        // The base name of the compose files' folder is the project, so no two environments become one.
-        let up = "../".repeat(place.matches('/').count());
-        let mut run = vec!["agent", "storage-proxy", "webserver", WORKSPACE];
-        run.extend(component.map(|_| service.as_str()));
-        let modules: Vec<&str> = match component {
-            Some(component) => vec![&component.module],
-            None => linked(release, WORKSPACE).map(|component| component.module.as_str()).collect(),
-        };
-        let script = format!("{state}/services/setup.py");
-        let setup: Vec<&str> = ["python3", &script].into_iter().chain(modules).collect();
-        let ports = forwarded(environment)?;
-        let agent = environment.images.get("agent").context("the agent's image was not built")?;
-        let values = json!({
-            "branch": environment.branch,
-            "id": environment.id,
-            "title": title,
-            "compose": COMPOSE_FILES.map(|name| format!("{up}.baibox/{}/{name}", environment.id)),
-            "service": service,
-            "run": run,
-            "folder": here,
-            "user": DEVELOPER,
-            "forward": ports.keys().collect::<Vec<_>>(),
-            "ports": ports,
-            "initialize": ["/bin/sh", format!("{state}/services/gpu.sh"), agent],
-            "setup": setup,
-            "paths": release.components.iter().map(|component| format!("{folder}/{}/src", component.name)).collect::<Vec<_>>(),
-            "tests": component.map_or_else(
-                || linked(release, WORKSPACE).map(|component| format!("{}/tests", component.name)).collect(),
-                |_| vec!["tests".to_owned()],
-            ),
-            "launch": launch(environment, release, component, &state),
-        });
-        let text = handlebars.render_template(template, &values).with_context(|| format!("cannot render `{place}`"))?;
+        let text = file(environment, release, component, &layout, &"../".repeat(place.matches('/').count()));
+        let text = text.with_context(|| format!("cannot render `{place}`"))?;
         files.insert(place, text);
     }
     let attach =
@@ -81,11 +39,94 @@ pub fn editor_files(environment: &Environment, release: &Release) -> Result<BTre
     Ok(files)
 }
 
+/// `devcontainer.json` of a clone, for the component that it is of, if it is one.
+pub fn exported_file(
+    environment: &Environment,
+    release: &Release,
+    component: Option<&Component>,
+    layout: &Layout,
+) -> Result<String> {
+    file(environment, release, component, layout, "").context("cannot render `devcontainer.json`")
+}
+
+/// One configuration; `up` leads from its folder to the one that compose files are named from.
+fn file(
+    environment: &Environment,
+    release: &Release,
+    component: Option<&Component>,
+    layout: &Layout,
+    up: &str,
+) -> Result<String> {
+    let template = TEMPLATES
+        .get_file("devcontainer.json")
+        .and_then(|file| file.contents_utf8())
+        .context("there is no `devcontainer/devcontainer.json`")?;
+    let mut handlebars = Handlebars::new();
+    handlebars.set_strict_mode(true);
+    handlebars.register_helper("json", Box::new(as_json));
+    handlebars.register_escape_fn(dialect::escape("devcontainer.json"));
+    let Layout { folder, state, exported, .. } = layout;
+    let title = component.map_or(WORKSPACE, |component| component.name.as_str());
+    let title = format!("Backend.AI {} · {title}", environment.branch);
+    let service = component.map_or(WORKSPACE.to_owned(), |component| developed_in(&component.name));
+    let mut run = vec!["agent", "storage-proxy", "webserver", WORKSPACE];
+    run.extend(component.map(|_| service.as_str()));
+    let modules: Vec<&str> = match component {
+        Some(component) => vec![&component.module],
+        None => linked(release, WORKSPACE).map(|component| component.module.as_str()).collect(),
+    };
+    let script = format!("{state}/services/setup.py");
+    let setup: Vec<&str> = ["python3", &script].into_iter().chain(modules).collect();
+    let agent = environment.images.get("agent").context("the agent's image was not built")?;
+    // The host runs these: in a clone from its top, wherever that is.
+    let initialize = match exported {
+        None => json!(["/bin/sh", format!("{state}/services/gpu.sh"), agent]),
+        Some(_) => json!({
+            "name": ["/bin/sh", ".devcontainer/baibox/services/name.sh"],
+            "gpu": ["/bin/sh", ".devcontainer/baibox/services/gpu.sh", agent],
+        }),
+    };
+    let values = json!({
+        "branch": environment.branch,
+        "id": environment.id,
+        "title": if exported.is_some() { title } else { format!("{title} ({})", environment.id) },
+        "compose": layout.compose.iter().map(|name| format!("{up}{name}")).collect::<Vec<_>>(),
+        "service": service,
+        "run": run,
+        "folder": component.map_or(folder.clone(), |component| format!("{folder}/{}", component.name)),
+        "user": DEVELOPER,
+        "forward": forwarded(environment, exported.is_some())?.keys().map(|port| number_or_text(port)).collect::<Vec<_>>(),
+        "ports": forwarded(environment, exported.is_some())?,
+        "initialize": initialize,
+        "setup": setup,
+        "paths": release.components.iter().map(|component| format!("{folder}/{}/src", component.name)).collect::<Vec<_>>(),
+        "tests": component.map_or_else(
+            || linked(release, WORKSPACE).map(|component| format!("{}/tests", component.name)).collect(),
+            |_| vec!["tests".to_owned()],
+        ),
+        "launch": launch(environment, release, component, layout),
+    });
+    Ok(handlebars.render_template(template, &values)?)
+}
+
+/// Ports alone are numbers in the format, and `host:port` is text.
+fn number_or_text(port: &str) -> Value {
+    port.parse::<u16>().map_or_else(|_| port.into(), Value::from)
+}
+
 /// The service in which a component is developed: those of the stack run its program, and
 /// see the trees read-only.
 pub fn developed_in(component: &str) -> String {
-    format!("{component}-dev")
+    format!("{component}{DEVELOPED}")
 }
+
+/// Whether the account of the folder's owner is there: see `images/services/develop.sh`.
+pub fn is_developed_in(service: &str) -> bool {
+    service == WORKSPACE || service.ends_with(DEVELOPED)
+}
+
+/// How a service where a component is developed is called, after the component's name.
+const DEVELOPED: &str = "-dev";
 
 /// Components whose sources an image links.
 fn linked<'a>(release: &'a Release, image: &str) -> impl Iterator<Item = &'a Component> {
@@ -93,14 +134,16 @@ fn linked<'a>(release: &'a Release, image: &str) -> impl Iterator<Item = &'a Com
     links.unwrap_or_default().iter().filter_map(|name| release.component(name))
 }
 
-/// Ports of services by the address that tools forward, and what they are.
-fn forwarded(environment: &Environment) -> Result<BTreeMap<String, Value>> {
+/// Ports of services by the address that tools forward, and what they are. Codespaces
+/// forward those of the container that one develops in alone, by number.
+fn forwarded(environment: &Environment, exported: bool) -> Result<BTreeMap<String, Value>> {
     let storage = environment.ports.get("storage-proxy").context("`storage-proxy` has no port")?;
     let attributes = |label: &str, protocol: &str| json!({ "label": label, "onAutoForward": "silent", "protocol": protocol });
+    let port = |service: &str, port: u16| if exported { port.to_string() } else { format!("{service}:{port}") };
     Ok([
-        ("manager:8081".to_owned(), attributes("manager API", "http")),
-        ("webserver:8080".to_owned(), attributes("web UI", "http")),
-        (format!("storage-proxy:{storage}"), attributes("storage-proxy", "http")),
+        (port("manager", 8081), attributes("manager API", "http")),
+        (port("webserver", 8080), attributes("web UI", "http")),
+        (port("storage-proxy", *storage), attributes("storage-proxy", "http")),
     ]
     .into())
 }
@@ -114,11 +157,15 @@ fn attach(service: &str, host: &str, port: u16) -> Value {
 }
 
 /// What the debugger offers in a dev container: tests, the component's own program, running services.
-fn launch(environment: &Environment, release: &Release, component: Option<&Component>, state: &str) -> Vec<Value> {
+fn launch(environment: &Environment, release: &Release, component: Option<&Component>, layout: &Layout) -> Vec<Value> {
     let mut all = vec![json!({
         "name": "tests: current file", "type": "debugpy", "request": "launch", "module": "pytest",
         "args": ["${file}"], "justMyCode": false, "console": "integratedTerminal",
     })];
+    // In a clone nothing stops or debugs the services that run beside.
+    if layout.exported.is_some() {
+        return all;
+    }
     let program = component.and_then(|component| release.images.iter().find(|image| image.name == component.name));
     if let Some([_, flag, module, arguments @ ..]) = program.map(|image| image.settings.cmd.as_slice())
         && flag == "-m"
@@ -127,7 +174,7 @@ fn launch(environment: &Environment, release: &Release, component: Option<&Compo
         all.push(json!({
             "name": format!("{}: launch (after `docker stop {}-{}-1`)", component.name, environment.id, component.name),
             "type": "debugpy", "request": "launch", "module": module, "args": arguments,
-            "cwd": format!("{state}/{}", component.name), "justMyCode": false, "subProcess": true,
+            "cwd": format!("{}/{}", layout.state, component.name), "justMyCode": false, "subProcess": true,
             "console": "integratedTerminal",
         }));
     }

@@ -2,11 +2,12 @@
 
 mod devcontainer;
 mod dialect;
+mod layout;
 
-pub use devcontainer::{developed_in, editor_files};
+pub use devcontainer::{WORKSPACE, developed_in, editor_files, exported_file, is_developed_in};
+pub use layout::{Exported, Layout};
 
 use crate::environment::{DEBUG_PORT, Environment};
-use crate::error::Fault;
 use crate::oci::Settings;
 use crate::release::Catalog;
 use anyhow::{Context, Result};
@@ -35,8 +36,8 @@ pub struct Inputs {
 const PLAIN: [&str; 2] = ["services", "compat"];
 
 /// Every file of the state folder, by its place in it.
-pub fn render(environment: &Environment, inputs: &Inputs) -> Result<BTreeMap<String, String>> {
-    let values = values(environment, inputs)?;
+pub fn render(environment: &Environment, inputs: &Inputs, layout: &Layout) -> Result<BTreeMap<String, String>> {
+    let values = values(environment, inputs, layout)?;
     let mut handlebars = Handlebars::new();
     handlebars.set_strict_mode(true);
     handlebars.register_helper("json", Box::new(as_json));
@@ -61,10 +62,10 @@ pub fn render(environment: &Environment, inputs: &Inputs) -> Result<BTreeMap<Str
     Ok(files)
 }
 
-fn values(environment: &Environment, inputs: &Inputs) -> Result<Value> {
-    let folder = mountable(environment)?;
-    let state = format!("{folder}/.baibox/{}", environment.id);
-    let compute = environment.images.get("python").context("the compute image was not built")?;
+fn values(environment: &Environment, inputs: &Inputs, layout: &Layout) -> Result<Value> {
+    let image = environment.images.get("python").context("the compute image was not built")?;
+    let tags = layout.exported.as_ref().map(|exported| &exported.tags);
+    let compute = tags.and_then(|tags| tags.get(image)).unwrap_or(image);
     let (name, tag) = compute.rsplit_once(':').context("an image reference has a tag")?;
     let name = name.strip_prefix(REGISTRY).unwrap_or(name).trim_start_matches('/');
     let labels: BTreeMap<&String, &String> =
@@ -72,13 +73,16 @@ fn values(environment: &Environment, inputs: &Inputs) -> Result<Value> {
     Ok(json!({
         "id": environment.id,
         "branch": environment.branch,
-        "folder": folder,
-        // What the agent calls by a fixed name, and what it is here.
-        "renamed": json!({
-            "/tmp/backend.ai/ipc/container": format!("{state}/ipc/container"),
-            "backendai-krunner.v7.static-gnu": format!("{}_krunner", environment.id),
-        }).to_string(),
-        "state": state,
+        "project": layout.project,
+        "folder": layout.folder,
+        "state": layout.state,
+        "data": layout.data,
+        "owned": layout.owned,
+        "mounts": layout.mounts,
+        "exported": layout.exported.is_some(),
+        "commands": layout.exported.as_ref().map(|exported| &exported.commands),
+        "tags": json!(tags).to_string(),
+        "forward": layout.exported.as_ref().map(|exported| exported.forward.clone()).unwrap_or_default(),
         "ports": environment.ports,
         "subnet": environment.subnet,
         "gateway": environment.gateway,
@@ -89,7 +93,7 @@ fn values(environment: &Environment, inputs: &Inputs) -> Result<Value> {
         "debug": debug(environment),
         "start_interval": inputs.start_interval,
         "registry": REGISTRY,
-        "python": { "name": name, "tag": tag, "id": inputs.compute_id, "labels": labels },
+        "python": { "name": name, "tag": tag, "reference": compute, "id": inputs.compute_id, "labels": labels },
     }))
 }
 
@@ -101,23 +105,6 @@ fn debug(environment: &Environment) -> Value {
         Some((service.to_owned(), json!({ "on": wait.is_some(), "wait": wait == Some(&true), "port": port })))
     };
     environment.ports.iter().filter_map(one).collect::<serde_json::Map<_, _>>().into()
-}
-
-/// The folder, which containers see at the same path: one that a mount can name.
-fn mountable(environment: &Environment) -> Result<&str, Fault> {
-    let refused = |why: &str| {
-        Fault::usage(format!("the folder `{}` cannot be mounted: {why}", environment.folder.display()))
-            .hint("name another one with `--path FOLDER`")
-    };
-    let folder = environment.folder.to_str().ok_or_else(|| refused("its path is not UTF-8"))?;
-    // A colon ends the path in every engine's notation of a mount.
-    if folder.contains(':') {
-        return Err(refused("its path holds a `:`"));
-    }
-    if folder.chars().any(char::is_control) {
-        return Err(refused("its path holds a control character"));
-    }
-    Ok(folder.trim_end_matches('/'))
 }
 
 /// Services of the graph; `true` marks those that run once.

@@ -18,7 +18,9 @@ fn files(folder: &str) -> Result<BTreeMap<String, String>> {
     let release = Catalog::release("21.03")?;
     let compute = release.images.iter().find(|image| image.name == "python").unwrap().settings.clone();
     let socket = "/var/run/docker.sock".into();
-    render(&environment(folder), &Inputs { socket, start_interval: true, compute_id: "sha256:0".into(), compute })
+    let inputs = Inputs { socket, start_interval: true, compute_id: "sha256:0".into(), compute };
+    let environment = environment(folder);
+    render(&environment, &inputs, &Layout::here(&environment)?)
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 pub struct World {
     pub folder: PathBuf,
@@ -56,4 +57,47 @@ pub fn containers(id: &str) -> std::collections::BTreeMap<String, String> {
     let format = "{{.Label \"com.docker.compose.service\"}} {{.ID}}";
     let text = docker(&["ps", "--filter", &format!("label=ai.baibox.environment={id}"), "--format", format]);
     text.lines().filter_map(|line| line.split_once(' ')).map(|(name, id)| (name.to_owned(), id.to_owned())).collect()
+}
+
+pub fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !reached() {
+        assert!(begin.elapsed() < Duration::from_secs(120), "waited 120 s until {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Debian's `docker-registry` on a port of its own.
+pub struct Registry {
+    child: std::process::Child,
+    pub port: u16,
+}
+
+impl Registry {
+    pub fn start(scratch: &Path) -> Self {
+        let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let file = scratch.join("registry.yml");
+        let root = scratch.join("registry");
+        let text = format!(
+            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: \"{}\"}}}}\nhttp: {{addr: \"127.0.0.1:{port}\"}}\n",
+            root.display()
+        );
+        std::fs::write(&file, text).unwrap();
+        let child = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&file)
+            .stderr(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_until("the registry listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        Self { child, port }
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
