@@ -9,7 +9,7 @@ mod tasks;
 mod tests;
 
 use crate::debian::Mirror;
-use crate::engine::{Engine, HeldImage};
+use crate::engine::{Executor, HeldImage};
 use crate::fetch::Fetcher;
 use crate::model::Digest;
 use crate::oci::{Image, Layer, Node, Tree, write_archive};
@@ -31,7 +31,7 @@ pub struct Builder {
     pub fetcher: Fetcher,
     pub mirror: Arc<Mirror>,
     pub index: Arc<crate::python::Index>,
-    pub engine: Arc<dyn Engine>,
+    pub engine: Arc<dyn Executor>,
     pub architecture: String,
     pub ui: Ui,
     /// References of images that only steps ran on; they go when the build ends.

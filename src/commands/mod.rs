@@ -24,7 +24,7 @@ mod verify;
 mod watch;
 
 use crate::cli::{Cli, Command, One};
-use crate::engine::{Docker, Engine};
+use crate::engine::{Docker, Engine, Executor};
 use crate::environment::{self, Environment};
 use crate::error::{self, Exit, Fault};
 use crate::model::EnvironmentId;

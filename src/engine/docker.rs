@@ -1,6 +1,6 @@
 //! The Docker Engine API, also as Podman speaks it. The only file that names bollard.
 
-use super::{ArchiveWriter, Container, Engine, Facts, HeldImage, Output, Said, Step};
+use super::{ArchiveWriter, Container, Engine, Executor, Facts, HeldImage, Output, Said, Step};
 use crate::error::Fault;
 use crate::model::{Digest, ENVIRONMENT_LABEL, EnvironmentId};
 use anyhow::{Context, Result};
@@ -103,25 +103,7 @@ async fn save(mut stream: impl Stream<Item = Result<Bytes, ApiError>> + Unpin, p
 }
 
 #[async_trait]
-impl Engine for Docker {
-    async fn facts(&self) -> Result<Facts> {
-        let info = self.api.info().await.context("the engine does not say what it is")?;
-        let containerd_store =
-            info.driver_status.iter().flatten().any(|pair| pair.iter().any(|word| word.contains("io.containerd.snapshotter")));
-        Ok(Facts {
-            name: info.name.unwrap_or_default(),
-            version: info.server_version.unwrap_or_default(),
-            id: info.id.unwrap_or_default(),
-            architecture: match info.architecture.as_deref() {
-                Some("x86_64") => "amd64".into(),
-                Some("aarch64") => "arm64".into(),
-                other => other.unwrap_or_default().to_owned(),
-            },
-            containerd_store,
-            runtimes: info.runtimes.into_iter().flatten().map(|(name, _)| name).collect(),
-        })
-    }
-
+impl Executor for Docker {
     async fn architecture(&self) -> Result<String> {
         let version = self.api.version().await.context("the engine does not say what it is")?;
         version.arch.context("the engine does not say its architecture")
@@ -246,6 +228,27 @@ impl Engine for Docker {
             }
         }
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Engine for Docker {
+    async fn facts(&self) -> Result<Facts> {
+        let info = self.api.info().await.context("the engine does not say what it is")?;
+        let containerd_store =
+            info.driver_status.iter().flatten().any(|pair| pair.iter().any(|word| word.contains("io.containerd.snapshotter")));
+        Ok(Facts {
+            name: info.name.unwrap_or_default(),
+            version: info.server_version.unwrap_or_default(),
+            id: info.id.unwrap_or_default(),
+            architecture: match info.architecture.as_deref() {
+                Some("x86_64") => "amd64".into(),
+                Some("aarch64") => "arm64".into(),
+                other => other.unwrap_or_default().to_owned(),
+            },
+            containerd_store,
+            runtimes: info.runtimes.into_iter().flatten().map(|(name, _)| name).collect(),
+        })
     }
 
     async fn containers(&self, environment: &EnvironmentId) -> Result<Vec<Container>> {

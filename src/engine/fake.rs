@@ -60,18 +60,7 @@ fn of(list: &[(String, String)], environment: &EnvironmentId) -> Vec<String> {
 }
 
 #[async_trait]
-impl Engine for Fake {
-    async fn facts(&self) -> Result<Facts> {
-        drop(self.called("facts", "")?);
-        Ok(Facts {
-            name: "fake".into(),
-            version: "25.0.0".into(),
-            id: "fake".into(),
-            architecture: "amd64".into(),
-            containerd_store: false,
-            runtimes: Vec::new(),
-        })
-    }
+impl Executor for Fake {
     async fn architecture(&self) -> Result<String> {
         drop(self.called("architecture", "")?);
         Ok("amd64".into())
@@ -124,6 +113,21 @@ impl Engine for Fake {
     }
     async fn sweep_steps(&self, _: bool) -> Result<()> {
         self.called("sweep_steps", "").map(drop)
+    }
+}
+
+#[async_trait]
+impl Engine for Fake {
+    async fn facts(&self) -> Result<Facts> {
+        drop(self.called("facts", "")?);
+        Ok(Facts {
+            name: "fake".into(),
+            version: "25.0.0".into(),
+            id: "fake".into(),
+            architecture: "amd64".into(),
+            containerd_store: false,
+            runtimes: Vec::new(),
+        })
     }
     async fn containers(&self, environment: &EnvironmentId) -> Result<Vec<Container>> {
         let world = self.called("containers", environment.as_str())?;

@@ -103,9 +103,9 @@ impl Said {
     }
 }
 
+/// All that building asks for: images, and steps that run on them.
 #[async_trait]
-pub trait Engine: Send + Sync {
-    async fn facts(&self) -> Result<Facts>;
+pub trait Executor: Send + Sync {
     /// In Go's words: `amd64`, `arm64`. Cheaper than all facts.
     async fn architecture(&self) -> Result<String>;
     async fn image(&self, reference: &str) -> Result<Option<HeldImage>>;
@@ -117,6 +117,12 @@ pub trait Engine: Send + Sync {
     async fn run_step(&self, step: &Step, output: &Path) -> Result<()>;
     /// Removes containers of steps whose process has ended, or with `own` those of this one.
     async fn sweep_steps(&self, own: bool) -> Result<()>;
+}
+
+/// What also runs stacks.
+#[async_trait]
+pub trait Engine: Executor {
+    async fn facts(&self) -> Result<Facts>;
     /// Everything with the environment's label, stopped or not.
     async fn containers(&self, environment: &EnvironmentId) -> Result<Vec<Container>>;
     async fn exec(&self, container: &str, command: &[String]) -> Result<Said>;
