@@ -60,6 +60,8 @@ pub enum Command {
     Repro(Repro),
     #[command(hide = true)]
     Guard(Guard),
+    #[command(hide = true)]
+    Rebuild(Rebuild),
     /// Check this host, and with --fix install and start what is missing
     Doctor(Doctor),
     /// Show the cures for faults of upstream that are active in a release
@@ -90,6 +92,9 @@ pub struct Build {
     /// Use exactly what the lock says, or fail naming what is gone
     #[arg(long)]
     pub locked: bool,
+    /// Make all images a second time in a store of their own, and say whether they are the same
+    #[arg(long)]
+    pub check: bool,
 }
 
 #[derive(Debug, Args)]
@@ -229,6 +234,14 @@ pub struct Repro {
     /// Base URL to clone from, in the place of the recorded one
     #[arg(long, value_name = "URL")]
     pub git_base: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Rebuild {
+    /// Environment whose images are made in this process's store
+    pub id: String,
+    /// Its folder
+    pub folder: PathBuf,
 }
 
 #[derive(Debug, Args)]

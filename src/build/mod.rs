@@ -1,12 +1,15 @@
 //! Turns a plan into fragments, layers and images: the store keeps what was made,
 //! the engine runs the few steps that must run.
 
+mod check;
 mod difference;
 mod make;
 mod resolve;
 mod tasks;
 #[cfg(test)]
 mod tests;
+
+pub use check::first_difference;
 
 use crate::debian::Mirror;
 use crate::engine::{Executor, HeldImage};
@@ -85,6 +88,16 @@ impl Builder {
         {
             return Ok(Outcome { images, ..Outcome::default() });
         }
+        let mut outcome = self.make_images(plan).await?;
+        let images: Vec<Image> = outcome.images.iter().map(|(_, image)| image.clone()).collect();
+        (outcome.images_loaded, outcome.bytes_sent) = self.load(&images, true).await?;
+        self.remove_step_images().await?;
+        self.store.record_action(&whole, &outcome.images)?;
+        Ok(outcome)
+    }
+
+    /// Makes what is missing in the store; the engine runs steps, and gets none of the images.
+    pub async fn make_images(&self, plan: &Plan) -> Result<Outcome> {
         let missing = self.missing(plan);
         let mut outcome = Outcome { fragments_made: missing.len(), ..Outcome::default() };
         if !missing.is_empty() {
@@ -98,14 +111,16 @@ impl Builder {
         for image in &plan.images {
             outcome.images.push((image.name.clone(), self.assemble(image).await?));
         }
-        let images: Vec<Image> = outcome.images.iter().map(|(_, image)| image.clone()).collect();
-        (outcome.images_loaded, outcome.bytes_sent) = self.load(&images, true).await?;
+        Ok(outcome)
+    }
+
+    /// Images that steps ran on go when a build ends.
+    pub async fn remove_step_images(&self) -> Result<()> {
         let steps = std::mem::take(&mut *self.steps.lock().expect("never poisoned"));
         for reference in steps {
             self.engine.remove_image(&reference).await?;
         }
-        self.store.record_action(&whole, &outcome.images)?;
-        Ok(outcome)
+        Ok(())
     }
 
     /// Recipes that must be made: those of layers that are not there, and what they stand on.

@@ -87,3 +87,25 @@ async fn a_corrupt_blob_is_found_and_made_again() {
     let again = builder.build(&plan).await.unwrap();
     assert_eq!(again.images, first.images);
 }
+
+#[tokio::test]
+async fn two_makings_that_differ_are_told_apart_by_layer_fragment_path_and_field() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [one, other] = [0, 1].map(|number| builder(folders[number].path()).0);
+    let plan = plan(&["one", "two"]);
+    let left = one.make_images(&plan).await.unwrap();
+    assert_eq!(left.images, other.make_images(&plan).await.unwrap().images);
+    // A recipe that gives something else the second time.
+    let mut tree = Tree::default();
+    tree.insert("file-two", Node::file(0o600, "two".repeat(2000))).unwrap();
+    let mut bytes = Vec::new();
+    tree.write_fragment(&mut bytes).unwrap();
+    let fresh = tempfile::tempdir().unwrap();
+    let (third, _) = builder(fresh.path());
+    let empty = third.store.put(b"").unwrap();
+    let rotten = Fragment { folders: empty, content: third.store.put(&bytes).unwrap() };
+    third.store.record_action(&plan.images[0].layers[1].fragments[0], &rotten).unwrap();
+    let right = third.make_images(&plan).await.unwrap();
+    let found = first_difference((&one.store, &left.images[0].1), (&third.store, &right.images[0].1), &plan.images[0], &plan);
+    assert_eq!(found.unwrap(), "layer 2 “links to sources (1 for 1 images)”, of two: `file-two`, mode: 0644 and 0600");
+}

@@ -20,6 +20,9 @@ use std::sync::Arc;
 pub async fn run(context: &Context, options: &Build) -> Result<()> {
     let mut environment = context.environment(&options.one)?;
     let outcome = images(context, &mut environment, options.locked).await?;
+    if options.check {
+        return super::check::run(context, &environment, &outcome).await;
+    }
     let ids: BTreeMap<&str, String> =
         outcome.images.iter().map(|(name, image)| (name.as_str(), image.id().to_string())).collect();
     let text: Vec<Vec<String>> = ids.iter().map(|(name, id)| vec![(*name).to_owned(), id.clone()]).collect();

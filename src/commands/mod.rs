@@ -1,6 +1,7 @@
 //! One file a verb; flags stop here.
 
 mod build;
+mod check;
 mod ci;
 mod completions;
 mod debug;
@@ -137,6 +138,7 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<()> {
         Command::Devcontainer(crate::cli::Devcontainer::Export(options)) => export::run(&context, &options).await,
         Command::Ci(options) => ci::run(&context, &options).await,
         Command::Repro(options) => repro::run(&context, &options).await,
+        Command::Rebuild(options) => check::rebuild(&context, &options).await,
         Command::Guard(options) => guard::run(&context, &options).await,
         Command::Doctor(options) => doctor::run(&context, &options).await,
         Command::Explain(one) => explain::run(&context, &one),

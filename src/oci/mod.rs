@@ -1,5 +1,6 @@
 //! Fragments, layers, image configs and archives, by the names of the OCI image specification. Computes only.
 
+pub mod compare;
 mod tree;
 
 pub use tree::{END_MARKER, Node, Tree, TreeError};

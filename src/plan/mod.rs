@@ -65,6 +65,18 @@ impl Recipe {
     pub fn key(&self) -> Digest {
         Digest::of_value(&(RECIPE_VERSION, self))
     }
+    /// The downloaded files that it is made of.
+    pub fn inputs(&self) -> Vec<Input> {
+        match self {
+            Self::Deb { deb, .. } => {
+                let file = deb.file.rsplit('/').next().unwrap_or(&deb.file);
+                vec![Input { file: file.to_owned(), digest: deb.sha256.clone() }]
+            }
+            Self::Wheel { input, .. } => vec![input.clone()],
+            Self::Sdist { input, builders, .. } => std::iter::once(input).chain(builders).cloned().collect(),
+            _ => Vec::new(),
+        }
+    }
     /// The name of the fragment for people.
     pub fn title(&self) -> String {
         match self {

@@ -7,7 +7,7 @@
 
 mod verified;
 
-pub use verified::{Verified, was_corrupt};
+pub use verified::{Sequence, Verified, was_corrupt};
 
 use crate::model::Digest;
 use serde::{Serialize, de::DeserializeOwned};
@@ -106,6 +106,18 @@ impl Store {
             writer.commit()?;
         }
         Ok(digest)
+    }
+
+    /// Takes a blob of another store, without copying it where both are on one file system.
+    pub fn link(&self, digest: &Digest, from: &Self) -> Result<(), StoreError> {
+        let (source, path) = (from.blob_path(digest), self.blob_path(digest));
+        let folder = path.parent().expect("blobs have a folder");
+        fs::create_dir_all(folder).map_err(io_error("create", folder))?;
+        match fs::hard_link(&source, &path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(_) => self.put(&from.read(digest)?).map(drop),
+            Ok(()) => Ok(()),
+        }
     }
 
     /// A new blob whose digest is known when it is complete.

@@ -43,6 +43,38 @@ impl Read for Verified {
     }
 }
 
+/// Blobs one after the other, each opened when it is reached.
+pub struct Sequence {
+    store: Store,
+    waiting: std::collections::VecDeque<Digest>,
+    current: Option<Verified>,
+}
+
+impl Store {
+    /// Reads several blobs as one.
+    pub fn sequence(&self, digests: &[Digest]) -> Sequence {
+        Sequence { store: self.clone(), waiting: digests.iter().cloned().collect(), current: None }
+    }
+}
+
+impl Read for Sequence {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let Some(current) = &mut self.current else {
+                match self.waiting.pop_front() {
+                    Some(digest) => self.current = Some(self.store.reader(&digest)?),
+                    None => return Ok(0),
+                }
+                continue;
+            };
+            match current.read(buffer)? {
+                0 if !buffer.is_empty() => self.current = None,
+                count => return Ok(count),
+            }
+        }
+    }
+}
+
 /// Whether a failure comes from a blob that was corrupt, and is gone now.
 pub fn was_corrupt(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
