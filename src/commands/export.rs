@@ -10,13 +10,9 @@ use crate::release::{Component, ImageData, Release};
 use crate::render::{self, Exported, Layout, WORKSPACE};
 use crate::source;
 use anyhow::{Context as _, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
-
-/// What the scripts make in each clone is not committed; all else is, whatever the
-/// repository ignores: upstream's ignore configurations by name.
-const IGNORED: &str = "!*\n/compose.gpu.yaml\n/compose.name.yaml\n";
 
 pub async fn run(context: &Context, options: &Export) -> Result<()> {
     let environment = context.environment(&options.one)?;
@@ -57,18 +53,12 @@ pub async fn run(context: &Context, options: &Export) -> Result<()> {
             forward: vec!["8080=webserver:8080".into(), format!("{storage}=storage-proxy:{storage}")],
         },
     );
-    let mut files = render::render(&exported, &build::inputs(&release, &outcome)?, &layout)?;
-    // Nothing here lays debuggers over the graph.
-    files.remove("compose.debug.yaml");
-    files.insert("trees.json".into(), format!("{:#}\n", json!(trees)));
-    files.insert(".gitignore".into(), IGNORED.into());
+    let inputs = build::inputs(&release, &outcome)?;
     let top = folder.join(".devcontainer");
     let mut changed = 0;
-    for (place, text) in files {
-        changed += usize::from(build::write_changed(&top.join("baibox").join(place), &text)?);
+    for (place, text) in render::exported_files(&exported, &release, component, &inputs, &layout, &trees)? {
+        changed += usize::from(build::write_changed(&top.join(place), &text)?);
     }
-    let text = render::exported_file(&exported, &release, component, &layout)?;
-    changed += usize::from(build::write_changed(&top.join("devcontainer.json"), &text)?);
     stage.done(&format!("{changed} files written in {}", top.display()));
     context.print(&pinned, &format!("commit it: git -C {} add .devcontainer", folder.display()))
 }
@@ -138,7 +128,7 @@ async fn trees(
     environment: &Environment,
     release: &Release,
     own: Option<&Component>,
-) -> Result<BTreeMap<String, serde_json::Value>> {
+) -> Result<BTreeMap<String, Value>> {
     let mut trees = BTreeMap::new();
     for component in release.components.iter().filter(|component| own.is_none_or(|own| own.name != component.name)) {
         let tree = environment.folder.join(&component.name);

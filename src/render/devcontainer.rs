@@ -1,7 +1,7 @@
 //! Files for editors: dev containers of the whole workspace and of each component, and
 //! how debuggers attach. The format: <https://containers.dev/implementors/json_reference/>.
 
-use super::{Layout, as_json, dialect};
+use super::{Inputs, Layout, as_json, dialect, render};
 use crate::environment::{DEBUG_PORT, Environment};
 use crate::plan::DEVELOPER;
 use crate::release::{Component, Release};
@@ -39,14 +39,29 @@ pub fn editor_files(environment: &Environment, release: &Release) -> Result<BTre
     Ok(files)
 }
 
-/// `devcontainer.json` of a clone, for the component that it is of, if it is one.
-pub fn exported_file(
+/// What scripts make in each clone is not committed; all else is, whatever the repository
+/// ignores: upstream's ignore configurations by name.
+const IGNORED: &str = "!*\n/compose.gpu.yaml\n/compose.name.yaml\n";
+
+/// Every file of a `.devcontainer` that is committed, for the component whose repository it
+/// is in, if it is one's. `trees` says where clones get the other components from.
+pub fn exported_files(
     environment: &Environment,
     release: &Release,
     component: Option<&Component>,
+    inputs: &Inputs,
     layout: &Layout,
-) -> Result<String> {
-    file(environment, release, component, layout, "").context("cannot render `devcontainer.json`")
+    trees: &BTreeMap<String, Value>,
+) -> Result<BTreeMap<String, String>> {
+    let mut files = render(environment, inputs, layout)?;
+    // Nothing there lays debuggers over the graph.
+    files.remove("compose.debug.yaml");
+    files.insert("trees.json".into(), format!("{:#}\n", json!(trees)));
+    files.insert(".gitignore".into(), IGNORED.into());
+    let mut files: BTreeMap<_, _> = files.into_iter().map(|(place, text)| (format!("baibox/{place}"), text)).collect();
+    let text = file(environment, release, component, layout, "").context("cannot render `devcontainer.json`")?;
+    files.insert("devcontainer.json".into(), text);
+    Ok(files)
 }
 
 /// One configuration; `up` leads from its folder to the one that compose files are named from.

@@ -4,7 +4,7 @@ mod devcontainer;
 mod dialect;
 mod layout;
 
-pub use devcontainer::{WORKSPACE, developed_in, editor_files, exported_file, is_developed_in};
+pub use devcontainer::{WORKSPACE, developed_in, editor_files, exported_files, is_developed_in};
 pub use layout::{Exported, Layout};
 
 use crate::environment::{DEBUG_PORT, Environment};
@@ -128,5 +128,7 @@ pub fn services() -> BTreeMap<String, bool> {
     .collect()
 }
 
+#[cfg(test)]
+mod judged;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::release::Catalog;
 
-fn environment(folder: &str) -> Environment {
+pub fn environment(folder: &str) -> Environment {
     let release = Catalog::release("21.03").unwrap();
     let value = json!({
         "id": "dev2103", "branch": "21.03", "folder": folder,
@@ -14,23 +14,62 @@ fn environment(folder: &str) -> Environment {
     serde_json::from_value(value).unwrap()
 }
 
-fn files(folder: &str) -> Result<BTreeMap<String, String>> {
-    let release = Catalog::release("21.03")?;
+pub fn inputs() -> Inputs {
+    let release = Catalog::release("21.03").unwrap();
     let compute = release.images.iter().find(|image| image.name == "python").unwrap().settings.clone();
     let socket = "/var/run/docker.sock".into();
-    let inputs = Inputs { socket, start_interval: true, compute_id: "sha256:0".into(), compute };
+    Inputs { socket, start_interval: true, compute_id: "sha256:0".into(), compute }
+}
+
+fn files(folder: &str) -> Result<BTreeMap<String, String>> {
     let environment = environment(folder);
-    render(&environment, &inputs, &Layout::here(&environment)?)
+    render(&environment, &inputs(), &Layout::here(&environment)?)
+}
+
+/// The files of a `.devcontainer` in a clone of a component's repository, or of another one.
+pub fn exported(component: Option<&str>) -> BTreeMap<String, String> {
+    let release = Catalog::release("21.03").unwrap();
+    let mut environment = environment("/home/me/dev2103");
+    environment.id = crate::model::EnvironmentId::parse("exported").unwrap();
+    let pinned = |name: &String| format!("registry.example/team/21.03/{name}@{}", crate::model::Digest::of(name.as_bytes()));
+    let tags = [(pinned(&"python".into()), environment.images["python"].clone())].into();
+    environment.images = environment.images.into_keys().map(|name| (name.clone(), pinned(&name))).collect();
+    let name = component.unwrap_or("notes");
+    let commands = release.images.iter().map(|image| (image.name.clone(), image.settings.cmd.clone())).collect();
+    let layout = Layout::of_clone(name, Exported { tags, commands, forward: vec!["8080=webserver:8080".into()] });
+    let tree = |component: &crate::release::Component| {
+        let url = format!("https://git.example/{}.git", component.repository);
+        (component.name.clone(), json!({ "url": url, "branch": "21.03", "commit": "0" }))
+    };
+    let trees = release.components.iter().filter(|component| component.name != name).map(tree).collect();
+    let component = component.map(|name| release.component(name).unwrap());
+    exported_files(&environment, &release, component, &inputs(), &layout, &trees).unwrap()
+}
+
+/// Whether a file is rendered at all.
+fn is_rendered(place: &str) -> bool {
+    PLAIN.iter().all(|folder| !place.contains(&format!("{folder}/")))
+}
+
+fn is_golden(folder: &str, files: &BTreeMap<String, String>) {
+    insta::with_settings!({ snapshot_path => folder, prepend_module_to_snapshot => false, omit_expression => true }, {
+        for (place, text) in files.iter().filter(|(place, _)| is_rendered(place)) {
+            insta::assert_snapshot!(place.trim_start_matches('.').replace('/', "-"), text);
+        }
+    });
 }
 
 #[test]
 fn every_rendered_file_of_a_release_is_its_golden() {
-    let files = files("/home/me/dev2103").unwrap();
-    insta::with_settings!({ snapshot_path => "golden/21.03", prepend_module_to_snapshot => false, omit_expression => true }, {
-        for (place, text) in files.iter().filter(|(place, _)| PLAIN.iter().all(|folder| !place.starts_with(folder))) {
-            insta::assert_snapshot!(place.replace('/', "-"), text);
-        }
-    });
+    is_golden("golden/21.03", &files("/home/me/dev2103").unwrap());
+}
+
+#[test]
+fn every_exported_file_of_a_release_is_its_golden() {
+    is_golden("golden/21.03/exported", &exported(Some("manager")));
+    let other: BTreeMap<_, _> = exported(None).into_iter().filter(|(place, _)| place == "devcontainer.json").collect();
+    assert_eq!(other.len(), 1);
+    is_golden("golden/21.03/exported/none", &other);
 }
 
 #[test]
@@ -92,9 +131,5 @@ fn dev_containers_open_services_of_the_graph() {
         .unwrap()
         .values()
         .for_each(|text| assert!(serde_json::from_str::<Value>(text).is_ok(), "{text}"));
-    insta::with_settings!({ snapshot_path => "golden/21.03", prepend_module_to_snapshot => false, omit_expression => true }, {
-        for (place, text) in rendered {
-            insta::assert_snapshot!(place.trim_start_matches('.').replace('/', "-"), text);
-        }
-    });
+    is_golden("golden/21.03", &rendered);
 }
