@@ -1,5 +1,9 @@
 //! The command line; a doc comment is the help text.
 
+mod contrib;
+
+pub use contrib::{Check, Contrib, Fork, News, Start, Test, Worked};
+
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -54,6 +58,9 @@ pub enum Command {
     /// Dev containers that work without baibox
     #[command(subcommand)]
     Devcontainer(Devcontainer),
+    /// The way to a pull request: branch, checks, news and tests by upstream's rules
+    #[command(subcommand)]
+    Contrib(Contrib),
     /// Run tests of components in a throw-away environment
     Ci(Ci),
     /// Make the environment of a CI run again, and say whether its images are bit-equal

@@ -31,6 +31,7 @@ pub mod fetch;
 pub mod debian;
 pub mod python;
 pub mod release;
+pub mod contrib;
 pub mod lock;
 pub mod plan;
 pub mod source;

@@ -48,7 +48,7 @@ pub async fn run(context: &Context, options: &Ci) -> Result<()> {
             .hint("allow more with `--limit MINUTES`, or read the evidence for what it waited for").into()),
         signal = signalled() => Err(Fault { exit: Exit::Interrupted, ..Fault::new(format!("stopped by {signal}")) }.into()),
     };
-    let verdict = worked.and_then(|()| verdict(&run, options));
+    let verdict = worked.and_then(|()| verdict(&counts(&run, options)));
     let kept = keep(context, options, &run, &verdict, &*engine, &output).await;
     if options.keep {
         let id = &run.environment.id;
@@ -100,7 +100,6 @@ fn create(context: &Context, release: &Release, subnets: &[String]) -> Result<En
 }
 
 async fn work(context: &Context, options: &Ci, components: &[&Component], run: &mut Run, output: &Path) -> Result<()> {
-    let engine = context.engine().await?;
     sources::bring(context, &options.sources, &run.environment.folder, &run.release).await?;
     for component in &run.release.components {
         let tree = run.environment.folder.join(&component.name);
@@ -123,20 +122,49 @@ async fn work(context: &Context, options: &Ci, components: &[&Component], run: &
     if options.full {
         lifecycle::bring_up(context, &run.environment).await?;
     }
-    let services: Vec<String> = components.iter().map(|component| developed_in(&component.name)).collect();
+    let names: Vec<&str> = components.iter().map(|component| component.name.as_str()).collect();
+    develop(context, &run.environment, &names).await?;
+    for component in components {
+        let usual: &[String] = if options.full { &[] } else { &component.tests };
+        let words: Vec<&str> = usual.iter().chain(&options.pytest).map(String::as_str).collect();
+        let log = output.join("logs").join(format!("{}-tests.log", component.name));
+        let report = test(context, &run.environment, component, &words, &log).await?;
+        run.reports.insert(component.name.clone(), report);
+    }
+    Ok(())
+}
+
+/// Starts the services in which components are developed, and what these stand on.
+pub async fn develop(context: &Context, environment: &Environment, components: &[&str]) -> Result<()> {
+    if environment.images.is_empty() {
+        return Err(Fault::new(format!("`{}` has no images yet", environment.id))
+            .hint(format!("type `baibox up --env {}`", environment.id))
+            .into());
+    }
+    let engine = context.engine().await?;
+    let services: Vec<String> = components.iter().map(|component| developed_in(component)).collect();
     let stage = context.ui.stage("start");
-    let arguments: Vec<&str> = ["up", "--detach"].into_iter().chain(services.iter().map(String::as_str)).collect();
-    stack::run_compose(&run.environment, &arguments).await?;
-    let containers = engine.containers(&run.environment.id).await?;
+    let healthy: Vec<String> = engine
+        .containers(&environment.id)
+        .await?
+        .into_iter()
+        .filter(|one| one.health == "healthy")
+        .map(|one| one.service)
+        .collect();
+    // Compose runs one-shots again whenever it may; a halfstack that is well needs none.
+    let stands = ["postgres", "redis", "etcd"].iter().all(|name| healthy.iter().any(|service| service == name));
+    let mut arguments = vec!["up", "--detach"];
+    if stands {
+        arguments.push("--no-deps");
+    }
+    arguments.extend(services.iter().map(String::as_str));
+    stack::run_compose(environment, &arguments).await?;
+    let containers = engine.containers(&environment.id).await?;
     for service in &services {
         let container = containers.iter().find(|container| container.service == *service).context("Compose made no container")?;
         settled(&*engine, &container.id).await?;
     }
     stage.done(&services.join(", "));
-    for component in components {
-        let report = test(context, options, &run.environment, component, output).await?;
-        run.reports.insert(component.name.clone(), report);
-    }
     Ok(())
 }
 
@@ -150,22 +178,21 @@ async fn settled(engine: &dyn Engine, container: &str) -> Result<()> {
     Ok(())
 }
 
-/// Runs the component's own tests in its service; their failure is no error here.
-async fn test(
+/// Runs the component's own tests in its service, and keeps what they say in `log`; their failure is no error here.
+pub async fn test(
     context: &Context,
-    options: &Ci,
     environment: &Environment,
     component: &Component,
-    output: &Path,
+    arguments: &[&str],
+    log: &Path,
 ) -> Result<Report> {
     let name = &component.name;
     let stage = context.ui.stage(&format!("test {name}"));
     stage.note("pytest");
     let junit = environment.state_folder().join(format!("junit-{name}.xml"));
     let place = junit.to_str().context("the folder's path is not UTF-8")?;
-    let usual: &[String] = if options.full { &[] } else { &component.tests };
     let mut words = vec!["pytest", "-p", "no:cacheprovider", "--junitxml", place];
-    words.extend(usual.iter().chain(&options.pytest).map(String::as_str));
+    words.extend(arguments);
     // One stream, in the order in which it was said.
     let mut child = stack::compose(environment)
         .args(["exec", "-T", "--user", "dev", &developed_in(name), "/bin/sh", "-c", "exec \"$@\" 2>&1", "sh"])
@@ -174,9 +201,9 @@ async fn test(
         .kill_on_drop(true)
         .spawn()
         .with_context(|| Fault::engine("`docker compose` cannot be started").hint("type `baibox doctor --fix`"))?;
-    let log = output.join("logs").join(format!("{name}-tests.log"));
-    std::fs::create_dir_all(output.join("logs")).with_context(|| format!("cannot create `{}`", output.display()))?;
-    let mut file = tokio::fs::File::create(&log).await.with_context(|| format!("cannot write `{}`", log.display()))?;
+    let folder = log.parent().context("a log has a folder")?;
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
+    let mut file = tokio::fs::File::create(log).await.with_context(|| format!("cannot write `{}`", log.display()))?;
     let grouped = host::variable("GITHUB_ACTIONS").is_some();
     if grouped {
         context.ui.say(&format!("::group::tests of {name}"));
@@ -208,14 +235,13 @@ async fn test(
     Ok(report)
 }
 
-fn no_tests(component: &str) -> Fault {
+pub fn no_tests(component: &str) -> Fault {
     Fault::new(format!("the tests of `{component}` did not run: there are none"))
         .hint("source distributions have no tests: take git sources with `--source git`, or a tree with `--tree`")
 }
 
 /// Tests that failed and are not known to are the run's failure.
-fn verdict(run: &Run, options: &Ci) -> Result<()> {
-    let counts = counts(run, options);
+pub fn verdict(counts: &BTreeMap<String, Counts>) -> Result<()> {
     let failed: Vec<String> = counts
         .iter()
         .flat_map(|(component, counts)| counts.failed.iter().map(move |name| format!("{component}: {name}")))
@@ -229,19 +255,21 @@ fn verdict(run: &Run, options: &Ci) -> Result<()> {
 }
 
 fn counts(run: &Run, options: &Ci) -> BTreeMap<String, Counts> {
-    let count = |(component, report): (&String, &Report)| {
-        let mut counts = Counts { passed: report.count(Case::Passed), skipped: report.count(Case::Skipped), ..Counts::default() };
-        for name in report.failed() {
-            let known =
-                run.release.known_failures.iter().find(|known| known.component == *component && name.starts_with(&known.test));
-            match known.filter(|_| !options.strict) {
-                Some(known) => drop(counts.known.insert(name.clone(), known.reason.clone())),
-                None => counts.failed.push(name.clone()),
-            }
+    let one = |(name, report): (&String, &Report)| (name.clone(), count(&run.release, name, report, options.strict));
+    run.reports.iter().map(one).collect()
+}
+
+/// How the tests of a component went; with `strict`, failures that are known count too.
+pub fn count(release: &Release, component: &str, report: &Report, strict: bool) -> Counts {
+    let mut counts = Counts { passed: report.count(Case::Passed), skipped: report.count(Case::Skipped), ..Counts::default() };
+    for name in report.failed() {
+        let known = release.known_failures.iter().find(|known| known.component == component && name.starts_with(&known.test));
+        match known.filter(|_| !strict) {
+            Some(known) => drop(counts.known.insert(name.clone(), known.reason.clone())),
+            None => counts.failed.push(name.clone()),
         }
-        (component.clone(), counts)
-    };
-    run.reports.iter().map(count).collect()
+    }
+    counts
 }
 
 /// Writes report, result, summary and logs, and after a failure the evidence.

@@ -4,6 +4,7 @@ mod build;
 mod check;
 mod ci;
 mod completions;
+mod contrib;
 mod debug;
 mod delete;
 mod doctor;
@@ -136,6 +137,7 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<()> {
         Command::Restart(options) => lifecycle::restart(&context, &options).await,
         Command::Push(options) => push::run(&context, &options).await,
         Command::Devcontainer(crate::cli::Devcontainer::Export(options)) => export::run(&context, &options).await,
+        Command::Contrib(options) => contrib::run(&context, &options).await,
         Command::Ci(options) => ci::run(&context, &options).await,
         Command::Repro(options) => repro::run(&context, &options).await,
         Command::Rebuild(options) => check::rebuild(&context, &options).await,

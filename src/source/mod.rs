@@ -7,6 +7,7 @@ mod requirements;
 #[cfg(test)]
 mod real;
 mod sdist;
+pub mod topic;
 
 pub use copy::{Provenance, apply, copy, provenance, restore};
 pub use git::{TreeState, clone, commit, reachable, state, trees};

@@ -1,0 +1,98 @@
+//! The way to a pull request, one file a verb.
+
+mod check;
+mod fork;
+mod news;
+mod start;
+mod test;
+
+use super::Context;
+use crate::cli::{Contrib, Worked};
+use crate::contrib::{Finding, State};
+use crate::environment::Environment;
+use crate::error::Fault;
+use crate::release::{Catalog, Component, Release};
+use crate::source;
+use anyhow::{Context as _, Result};
+use std::path::PathBuf;
+
+pub async fn run(context: &Context, options: &Contrib) -> Result<()> {
+    match options {
+        Contrib::Start(options) => start::run(context, options).await,
+        Contrib::Check(options) => check::run(context, options).await,
+        Contrib::News(options) => news::run(context, options).await,
+        Contrib::Test(options) => test::run(context, options).await,
+        Contrib::Fork(options) => fork::run(context, options).await,
+    }
+}
+
+/// The tree that one works in.
+struct Place {
+    environment: Environment,
+    release: Release,
+    component: Component,
+    tree: PathBuf,
+}
+
+impl Place {
+    /// Upstream's branch that the work is for.
+    fn branch(&self) -> &str {
+        self.component.git_branch.as_ref().unwrap_or(&self.release.branch)
+    }
+    /// What a later command must be told to mean this tree.
+    fn words(&self) -> String {
+        format!("--env {} -c {}", self.environment.id, self.component.name)
+    }
+}
+
+/// The component that is named, that of the current folder, or the only one on a topic branch.
+async fn place(context: &Context, worked: &Worked) -> Result<Place> {
+    let environment = context.environment(&worked.one)?;
+    let release = Catalog::release(environment.branch.as_str())?;
+    let here = std::env::current_dir().context("the current folder cannot be read")?;
+    let trees = || release.components.iter().chain(&release.optional).map(|one| (one, environment.folder.join(&one.name)));
+    let found = match &worked.component {
+        Some(name) => trees().find(|(one, _)| one.name == *name).ok_or_else(|| {
+            let known: Vec<&str> = trees().map(|(one, _)| one.name.as_str()).collect();
+            Fault::usage(format!("release {} has no component `{name}`", release.branch))
+                .hint(format!("it has {}", known.join(", ")))
+        })?,
+        None => match trees().find(|(_, tree)| here.starts_with(tree)) {
+            Some(found) => found,
+            None => {
+                let mut topics = Vec::new();
+                for (one, tree) in trees().filter(|(_, tree)| tree.join(".git").exists()) {
+                    if source::state(&tree).await?.branch != *one.git_branch.as_ref().unwrap_or(&release.branch) {
+                        topics.push((one, tree));
+                    }
+                }
+                match <[_; 1]>::try_from(topics) {
+                    Ok([found]) => found,
+                    Err(topics) => {
+                        return Err(unclear(&topics.iter().map(|(one, _)| one.name.as_str()).collect::<Vec<_>>()).into());
+                    }
+                }
+            }
+        },
+    };
+    let (component, tree) = (found.0.clone(), found.1);
+    if !tree.join(".git").exists() {
+        return Err(Fault::new(format!("`{}` is not a git working tree", tree.display()))
+            .hint(format!("type `baibox up --env {}`: it brings what is missing", environment.id))
+            .into());
+    }
+    Ok(Place { environment, release, component, tree })
+}
+
+fn unclear(topics: &[&str]) -> Fault {
+    let fault = Fault::usage("which component?").hint("name it with `-c manager`, or go into the folder of its tree");
+    if topics.is_empty() { fault } else { fault.hint(format!("on topic branches: {}", topics.join(", "))) }
+}
+
+/// A broken rule as an error, for commands that do one thing.
+fn keep(finding: Finding) -> Result<(), Fault> {
+    match finding.state {
+        State::Fault => Err(Fault::usage(finding.what).hint(finding.mend)),
+        _ => Ok(()),
+    }
+}
