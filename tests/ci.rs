@@ -28,6 +28,8 @@ fn left() -> Vec<String> {
         let text = docker(&[kind, &["--format", "{{.Labels}}"]].concat());
         found.extend(text.lines().filter(|line| line.contains("ai.baibox.environment=ci-")).map(String::from));
     }
+    let images = docker(&["images", "--filter", "label=ai.baibox.environment", "--format", "{{.Repository}}"]);
+    found.extend(images.lines().filter(|name| name.starts_with("ci-")).map(String::from));
     let store = baibox::host::store_root().expect("there is a place for the store");
     if let Ok(entries) = std::fs::read_dir(store.join("ci")) {
         found.extend(entries.map(|entry| entry.unwrap().path().display().to_string()));
@@ -64,6 +66,7 @@ const GOOD: &str = "import os\nimport urllib.request\n\n\ndef test_etcd():\n    
 fn tests_run_in_an_environment_that_goes_and_can_be_made_again_elsewhere() {
     let scratch = tempfile::tempdir().unwrap();
     let good = tree(scratch.path(), "good", GOOD);
+    std::fs::write(scratch.path().join("good/tests/test_engine.py"), include_str!("world/test_engine.py")).unwrap();
     let (code, said) = run(scratch.path(), &["--component", "common", "--tree", &good, "--junit", "report.xml"]);
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(left(), Vec::<String>::new());
@@ -71,7 +74,7 @@ fn tests_run_in_an_environment_that_goes_and_can_be_made_again_elsewhere() {
     assert!(report.contains("<testsuite name=\"common\"") && report.contains("name=\"test_more\""), "{report}");
     let file = scratch.path().join("baibox-ci/result.json");
     let result: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-    assert_eq!(result["tests"]["common"]["passed"], 3);
+    assert_eq!(result["tests"]["common"]["passed"], 7);
     assert!(result["sources"]["common"]["patch"].as_str().unwrap().contains("test_more"));
     for name in ["summary.md", "logs/etcd.log", "logs/common-tests.log"] {
         assert!(scratch.path().join("baibox-ci").join(name).is_file(), "{name}");

@@ -1,45 +1,71 @@
-"""What the agent asks of a `docker` program: `load < archive` and `exec CONTAINER COMMAND…`."""
+"""A `docker` program, as far as the agent and upstream's tests need one.
+
+The agent's image has none, and neither have the containers that tests run in.
+"""
+import argparse
 import http.client
 import json
+import os
 import socket
 import struct
 import sys
+import urllib.parse
 
-SOCKET = "/var/run/docker.sock"
+HOST = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+
+
+class Refusal(Exception):
+    """The engine said no: its status and its words."""
+
+    def __init__(self, asked, status, text):
+        super().__init__(f"the engine refused `{asked}` with {status}: {text.strip()}")
+        self.status = status
 
 
 class Engine(http.client.HTTPConnection):
-    """One connection to the engine's socket."""
+    """One connection to the engine."""
 
     def __init__(self):
-        super().__init__("localhost")
+        self.place = urllib.parse.urlsplit(HOST)
+        super().__init__(self.place.hostname or "localhost", self.place.port)
 
     def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.connect(SOCKET)
+        if self.place.scheme == "unix":
+            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.sock.connect(self.place.path)
+        else:
+            super().connect()
 
     def ask(self, method, path, body=None, kind="application/json"):
-        self.request(method, path, body, {"Content-Type": kind}, encode_chunked=True)
+        try:
+            self.request(method, path, body, {"Content-Type": kind}, encode_chunked=True)
+        except OSError as error:
+            sys.exit(f"no engine answers at {HOST}: {error.strerror}")
         answer = self.getresponse()
         if answer.status >= 400:
-            text = answer.read().decode("utf-8", "replace")
-            sys.exit(f"the engine refused `{method} {path}` with {answer.status}: {text.strip()}")
+            raise Refusal(f"{method} {path}", answer.status, answer.read().decode("utf-8", "replace"))
         return answer
 
 
 def value(method, path, body=None):
-    return json.loads(Engine().ask(method, path, json.dumps(body) if body is not None else None).read())
+    text = Engine().ask(method, path, json.dumps(body) if body is not None else None).read()
+    return json.loads(text) if text else None
 
 
-def load():
-    # The engine reads packed archives too. Errors come inside the stream of its answer.
-    answer = Engine().ask("POST", "/images/load?quiet=1", sys.stdin.buffer, "application/x-tar")
+def progress(answer):
+    """Errors come inside the stream of the engine's answer."""
     for line in answer.read().decode().splitlines():
         if "error" in json.loads(line):
             sys.exit(json.loads(line)["error"])
 
 
-def execute(container, *command):
+def load(arguments):
+    # The engine reads packed archives too.
+    progress(Engine().ask("POST", "/images/load?quiet=1", sys.stdin.buffer, "application/x-tar"))
+
+
+def execute(arguments):
+    container, *command = arguments
     config = {"AttachStdout": True, "AttachStderr": True, "Cmd": command}
     made = value("POST", f"/containers/{container}/exec", config)["Id"]
     # The engine answers as a plain stream of frames: channel, three zeros, length, bytes.
@@ -52,9 +78,87 @@ def execute(container, *command):
     sys.exit(value("GET", f"/exec/{made}/json")["ExitCode"])
 
 
+def create(name, config):
+    """A container, whose image is pulled first where it is not there; its ID."""
+    path = f"/containers/create?{urllib.parse.urlencode({'name': name} if name else {})}"
+    try:
+        return value("POST", path, config)["Id"]
+    except Refusal as refusal:
+        if refusal.status != 404:
+            raise
+    progress(Engine().ask("POST", f"/images/create?{urllib.parse.urlencode({'fromImage': config['Image']})}"))
+    return value("POST", path, config)["Id"]
+
+
+def run(arguments):
+    parser = argparse.ArgumentParser("docker run")
+    parser.add_argument("-d", "--detach", action="store_true", required=True)
+    parser.add_argument("--name")
+    parser.add_argument("-e", "--env", action="append", default=[])
+    parser.add_argument("-p", "--publish", action="append", default=[], metavar="[HOST:]PORT")
+    parser.add_argument("-P", "--publish-all", action="store_true")
+    parser.add_argument("--rm", action="store_true")
+    parser.add_argument("image")
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    wanted = parser.parse_args(arguments)
+    ports = {}
+    for text in wanted.publish:
+        here, _, there = text.rpartition(":")
+        ports[f"{there}/tcp"] = [{"HostPort": here.rpartition(":")[2]}]
+    host = {"AutoRemove": wanted.rm, "PortBindings": ports, "PublishAllPorts": wanted.publish_all}
+    config = {"Image": wanted.image, "Env": wanted.env, "HostConfig": host, "ExposedPorts": {port: {} for port in ports}}
+    made = create(wanted.name, {**config, "Cmd": wanted.command} if wanted.command else config)
+    value("POST", f"/containers/{made}/start")
+    print(made)
+
+
+def of_each(method, path):
+    def do(names):
+        for name in names:
+            value(method, path.format(name))
+            print(name)
+
+    return do
+
+
+def remove(arguments):
+    force = any(word in ("-f", "--force") for word in arguments)
+    names = [word for word in arguments if not word.startswith("-")]
+    of_each("DELETE", "/containers/{}?v=1&force=" + ("1" if force else "0"))(names)
+
+
+def inspect(names):
+    found = []
+    try:
+        for name in names:
+            found.append(value("GET", f"/containers/{name}/json"))
+    finally:
+        print(json.dumps(found, indent=4))
+
+
+def compose(arguments):
+    import baibox_compose
+
+    baibox_compose.main(arguments)
+
+
+VERBS = {
+    "compose": compose,
+    "exec": execute,
+    "inspect": inspect,
+    "load": load,
+    "rm": remove,
+    "run": run,
+    **{verb: of_each("POST", "/containers/{}/" + verb) for verb in ("kill", "pause", "restart", "start", "stop", "unpause")},
+}
+
 if __name__ == "__main__":
-    verb, *arguments = sys.argv[1:] or [""]
-    verbs = {"load": load, "exec": execute}
-    if verb not in verbs:
+    # The module that it imports calls this one by its name.
+    sys.modules["baibox_docker"] = sys.modules["__main__"]
+    verb, *rest = sys.argv[1:] or [""]
+    if verb not in VERBS:
         sys.exit(f"this image has no Docker client, and baibox has no `docker {verb}` in its place")
-    verbs[verb](*arguments)
+    try:
+        VERBS[verb](rest)
+    except Refusal as refusal:
+        sys.exit(str(refusal))

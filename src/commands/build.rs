@@ -206,6 +206,7 @@ pub fn inputs(release: &Release, outcome: &Outcome) -> Result<Inputs> {
         start_interval: false,
         compute_id: image.id().to_string(),
         compute: compute.settings.clone(),
+        test_engine: None,
     })
 }
 
@@ -214,6 +215,8 @@ pub async fn write(context: &Context, environment: &Environment, outcome: &Outco
     let release = Catalog::release(environment.branch.as_str())?;
     let mut inputs = inputs(&release, outcome)?;
     inputs.socket = crate::host::engine_socket();
+    // Whoever has the engine owns the host: not what one develops in gets it, but what is thrown away.
+    inputs.test_engine = environment.owner.is_some().then(|| release.test_engine.clone());
     inputs.start_interval = context.engine().await?.facts().await?.has_start_interval();
     let state = environment.state_folder();
     let mut changed = 0;

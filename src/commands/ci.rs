@@ -9,7 +9,7 @@ use crate::environment::{self, Environment};
 use crate::error::{self, Exit, Fault};
 use crate::model::{Branch, EnvironmentId};
 use crate::release::{Catalog, Component, Release};
-use crate::render::developed_in;
+use crate::render::{developed_in, tested_by};
 use crate::{host, source, stack};
 use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
@@ -143,6 +143,12 @@ pub async fn develop(context: &Context, environment: &Environment, components: &
     }
     let engine = context.engine().await?;
     let services: Vec<String> = components.iter().map(|component| developed_in(component)).collect();
+    let with_engine = match &environment.owner {
+        Some(_) => Catalog::release(environment.branch.as_str())?.test_engine.components,
+        None => Vec::new(),
+    };
+    let has_engine = |component: &&str| with_engine.iter().any(|name| name == component);
+    let engines: Vec<String> = components.iter().copied().filter(has_engine).map(tested_by).collect();
     let stage = context.ui.stage("start");
     let healthy: Vec<String> = engine
         .containers(&environment.id)
@@ -157,24 +163,28 @@ pub async fn develop(context: &Context, environment: &Environment, components: &
     if stands {
         arguments.push("--no-deps");
     }
-    arguments.extend(services.iter().map(String::as_str));
+    arguments.extend(services.iter().chain(&engines).map(String::as_str));
     stack::run_compose(environment, &arguments).await?;
     let containers = engine.containers(&environment.id).await?;
-    for service in &services {
+    for (component, service) in components.iter().zip(&services) {
         let container = containers.iter().find(|container| container.service == *service).context("Compose made no container")?;
-        settled(&*engine, &container.id).await?;
+        // The account that tests run as owns the trees: see `images/services/develop.sh`.
+        let account = r#"[ "$(id -u dev)" = "$(stat -c %u "$BAIBOX_OWNED")" ]"#;
+        until(&*engine, &container.id, "the account `dev` is the owner of the trees", account).await?;
+        if has_engine(component) {
+            let ping = "curl --fail --silent --output /dev/null \"http://${DOCKER_HOST#tcp://}/_ping\"";
+            until(&*engine, &container.id, &format!("`{}` answers", tested_by(component)), ping).await?;
+        }
     }
     stage.done(&services.join(", "));
     Ok(())
 }
 
-/// Until the account that tests run as owns the trees: see `images/services/develop.sh`.
-async fn settled(engine: &dyn Engine, container: &str) -> Result<()> {
-    let wait = r#"for round in $(seq 200); do
-        [ "$(id -u dev)" = "$(stat -c %u "$BAIBOX_WORKSPACE")" ] && exit 0; sleep 0.05
-    done; exit 1"#;
-    let said = engine.exec(container, &["/bin/sh", "-c", wait].map(String::from)).await?;
-    anyhow::ensure!(said.code == 0, "the account `dev` did not become the owner of the trees within 10 s");
+/// Waits in a container until a condition of the shell holds.
+async fn until(engine: &dyn Engine, container: &str, what: &str, condition: &str) -> Result<()> {
+    let wait = format!("for round in $(seq 600); do {{ {condition}; }} && exit 0; sleep 0.05; done; exit 1");
+    let said = engine.exec(container, &["/bin/sh", "-c", &wait].map(String::from)).await?;
+    anyhow::ensure!(said.code == 0, "waited 30 s in vain until {what}");
     Ok(())
 }
 

@@ -61,6 +61,7 @@ async fn contract(engine: &dyn Engine) {
 
     let nobody = EnvironmentId::parse("nobody-has-this").unwrap();
     assert_eq!(engine.containers(&nobody).await.unwrap(), []);
+    assert_eq!(engine.images_of(&nobody).await.unwrap(), Vec::<String>::new());
     assert!(engine.networks(&nobody).await.unwrap().is_empty() && engine.volumes(&nobody).await.unwrap().is_empty());
     // What is gone already is no fault.
     engine.remove_network("baibox-nobody-has-this").await.unwrap();

@@ -282,6 +282,12 @@ impl Engine for Docker {
         Ok(containers)
     }
 
+    async fn images_of(&self, environment: &EnvironmentId) -> Result<Vec<String>> {
+        let options = query::ListImagesOptions { filters: of_environment(environment), ..Default::default() };
+        let list = self.api.list_images(Some(options)).await.context("the engine does not list its images")?;
+        Ok(list.into_iter().map(|summary| summary.id).collect())
+    }
+
     async fn exec(&self, container: &str, command: &[String]) -> Result<Said> {
         let config = ExecConfig {
             attach_stdout: Some(true),

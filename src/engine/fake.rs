@@ -134,6 +134,10 @@ impl Engine for Fake {
         let own = world.containers.iter().filter(|(owner, _)| owner == environment.as_str());
         Ok(own.map(|(_, container)| container.clone()).collect())
     }
+    async fn images_of(&self, environment: &EnvironmentId) -> Result<Vec<String>> {
+        let own = |image: &&HeldImage| image.references.iter().any(|name| name.starts_with(&format!("{environment}/")));
+        Ok(self.called("images_of", environment.as_str())?.images.iter().filter(own).map(|image| image.id.clone()).collect())
+    }
     async fn exec(&self, container: &str, command: &[String]) -> Result<Said> {
         drop(self.called("exec", &format!("{container} {}", command.join(" ")))?);
         Ok(Said { code: 0, output: String::new(), errors: String::new() })

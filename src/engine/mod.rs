@@ -125,6 +125,8 @@ pub trait Engine: Executor {
     async fn facts(&self) -> Result<Facts>;
     /// Everything with the environment's label, stopped or not.
     async fn containers(&self, environment: &EnvironmentId) -> Result<Vec<Container>>;
+    /// IDs of images with the environment's label, which its tests built.
+    async fn images_of(&self, environment: &EnvironmentId) -> Result<Vec<String>>;
     async fn exec(&self, container: &str, command: &[String]) -> Result<Said>;
     async fn last_log(&self, container: &str, lines: u32) -> Result<String>;
     async fn remove_container(&self, id: &str) -> Result<()>;

@@ -12,6 +12,7 @@ pub fn faults(release: &Release) -> Vec<String> {
     package_sets(release, &mut faults);
     components(release, &mut faults);
     images(release, &mut faults);
+    test_engine(release, &mut faults);
     let mut owners: BTreeMap<u16, &str> = BTreeMap::new();
     for (service, port) in &release.ports {
         if let Some(other) = owners.insert(*port, service) {
@@ -47,6 +48,17 @@ fn components(release: &Release, faults: &mut Vec<String>) {
         let rest = component.file.strip_prefix(&component.project).and_then(|rest| rest.strip_prefix('-'));
         if !rest.is_some_and(|rest| rest.ends_with(".tar.gz")) {
             faults.push(format!("`{}` is not a source distribution of `{}`", component.file, component.project));
+        }
+    }
+}
+
+fn test_engine(release: &Release, faults: &mut Vec<String>) {
+    for name in release.test_engine.components.iter().filter(|name| release.component(name).is_none()) {
+        faults.push(format!("tests of the component `{name}` get an engine, which is not there"));
+    }
+    for (asked, stand_in) in &release.test_engine.images {
+        if !release.images.iter().any(|image| image.name == stand_in.image) {
+            faults.push(format!("the image `{}` stands in for `{asked}` and is not there", stand_in.image));
         }
     }
 }

@@ -35,6 +35,9 @@ pub struct Release {
     pub images: Vec<ImageData>,
     /// Default host ports, as upstream's installer chooses them.
     pub ports: BTreeMap<String, u16>,
+    /// What suites that start containers of their own find in a throw-away environment.
+    #[serde(rename = "test-engine", default)]
+    pub test_engine: TestEngine,
     /// Tests of upstream that fail whatever baibox does.
     #[serde(rename = "known-failure", default)]
     pub known_failures: Vec<KnownFailure>,
@@ -127,6 +130,25 @@ pub struct FileData {
 
 fn plain() -> u32 {
     0o644
+}
+
+/// An engine for tests: who gets it, and what it has in the place of images of a registry.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TestEngine {
+    pub components: Vec<String>,
+    /// Repository that tests name → what stands in for it.
+    pub images: BTreeMap<String, StandIn>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StandIn {
+    /// Image of this release.
+    pub image: String,
+    /// Where it listens, as `6379/tcp`.
+    #[serde(default)]
+    pub ports: Vec<String>,
 }
 
 /// A cure for a fault of upstream: why it is there, and when it may go.

@@ -135,6 +135,11 @@ pub fn developed_in(component: &str) -> String {
     format!("{component}{DEVELOPED}")
 }
 
+/// The service that its tests find in the place of an engine: see `images/services/engine.py`.
+pub fn tested_by(component: &str) -> String {
+    format!("{component}-engine")
+}
+
 /// Whether the account of the folder's owner is there: see `images/services/develop.sh`.
 pub fn is_developed_in(service: &str) -> bool {
     service == WORKSPACE || service.ends_with(DEVELOPED)

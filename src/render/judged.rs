@@ -124,12 +124,14 @@ fn all() -> BTreeMap<&'static str, BTreeMap<String, String>> {
         files.extend(editor_files(environment, &release).unwrap());
         files
     };
+    let thrown_away = Inputs { test_engine: Some(release.test_engine.clone()), ..inputs() };
     let odd = environment(r#"/home/it's "$HOME" & {{x}} \ ü"#);
     [
         ("plain", files(&plain, true)),
         ("older-engine", files(&plain, false)),
         ("debugged", files(&debugged, true)),
         ("odd-folder", files(&odd, true)),
+        ("thrown-away", render(&odd, &thrown_away, &Layout::here(&odd).unwrap()).unwrap()),
         ("exported", exported(Some("manager"))),
         ("exported-elsewhere", exported(None)),
     ]

@@ -4,12 +4,12 @@ mod devcontainer;
 mod dialect;
 mod layout;
 
-pub use devcontainer::{WORKSPACE, developed_in, editor_files, exported_files, is_developed_in};
+pub use devcontainer::{WORKSPACE, developed_in, editor_files, exported_files, is_developed_in, tested_by};
 pub use layout::{Exported, Layout};
 
 use crate::environment::{DEBUG_PORT, Environment};
 use crate::oci::Settings;
-use crate::release::Catalog;
+use crate::release::{Catalog, StandIn, TestEngine};
 use anyhow::{Context, Result};
 use handlebars::{Handlebars, handlebars_helper};
 use serde_json::{Value, json};
@@ -30,6 +30,8 @@ pub struct Inputs {
     /// Image ID and settings of the compute image.
     pub compute_id: String,
     pub compute: Settings,
+    /// Engine that tests find; only in throw-away environments.
+    pub test_engine: Option<TestEngine>,
 }
 
 /// Folders of `images/` whose files are taken as they are.
@@ -90,11 +92,22 @@ fn values(environment: &Environment, inputs: &Inputs, layout: &Layout) -> Result
         "ulimits": environment.ulimits.clone().unwrap_or_default(),
         "images": environment.images,
         "socket": inputs.socket,
+        "test_engine": test_engine(environment, inputs),
         "debug": debug(environment),
         "start_interval": inputs.start_interval,
         "registry": REGISTRY,
         "python": { "name": name, "tag": tag, "reference": compute, "id": inputs.compute_id, "labels": labels },
     }))
+}
+
+/// Components whose tests get an engine, and the images that stand in for those of a registry, as JSON.
+fn test_engine(environment: &Environment, inputs: &Inputs) -> Option<Value> {
+    let engine = inputs.test_engine.as_ref()?;
+    let stand_in = |(asked, own): (&String, &StandIn)| {
+        (asked.clone(), json!({ "image": environment.images.get(&own.image), "ports": own.ports }))
+    };
+    let images: serde_json::Map<String, Value> = engine.images.iter().map(stand_in).collect();
+    Some(json!({ "components": engine.components, "images": Value::from(images).to_string() }))
 }
 
 /// For each service that can run under the debugger, whether and where it does.

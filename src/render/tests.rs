@@ -18,7 +18,7 @@ pub fn inputs() -> Inputs {
     let release = Catalog::release("21.03").unwrap();
     let compute = release.images.iter().find(|image| image.name == "python").unwrap().settings.clone();
     let socket = "/var/run/docker.sock".into();
-    Inputs { socket, start_interval: true, compute_id: "sha256:0".into(), compute }
+    Inputs { socket, start_interval: true, compute_id: "sha256:0".into(), compute, test_engine: None }
 }
 
 fn files(folder: &str) -> Result<BTreeMap<String, String>> {
@@ -84,6 +84,24 @@ fn the_graph_has_all_services_and_publishes_to_this_host_alone() {
     }
     let sockets = compose.lines().filter(|line| line.contains("docker.sock")).count();
     assert_eq!(sockets, 1, "one service has the engine's socket");
+}
+
+#[test]
+fn tests_find_an_engine_in_what_is_thrown_away() {
+    let environment = environment("/home/me/dev2103");
+    let engine = Catalog::release("21.03").unwrap().test_engine;
+    let inputs = Inputs { test_engine: Some(engine.clone()), ..inputs() };
+    let text = &render(&environment, &inputs, &Layout::here(&environment).unwrap()).unwrap()["compose.yaml"];
+    for component in &engine.components {
+        let (_, service) = text.split_once(&format!("\n  {}:\n", tested_by(component))).unwrap();
+        assert!(service.contains(&format!("network_mode: \"service:{}\"", developed_in(component))), "{component}");
+        assert!(
+            service.contains(r#"\"redis\":{\"image\":\"baibox.local/21.03/redis:0\",\"ports\":[\"6379/tcp\"]}"#),
+            "{service}"
+        );
+    }
+    assert_eq!(text.matches("docker.sock").count(), 2 * (1 + engine.components.len()), "no container with tests has the socket");
+    assert!(text.contains("DOCKER_HOST: \"tcp://127.0.0.1:2375\""));
 }
 
 #[test]

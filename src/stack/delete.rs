@@ -16,7 +16,7 @@ pub struct Leftovers {
     pub containers: Vec<(String, String)>,
     pub networks: Vec<String>,
     pub volumes: Vec<String>,
-    /// References that no other environment uses.
+    /// IDs of those that its tests built, and references that no other environment uses.
     pub images: Vec<String>,
 }
 
@@ -27,7 +27,8 @@ pub async fn leftovers(engine: &dyn Engine, environment: &Environment, others: &
         .filter(|other| other.id != environment.id)
         .flat_map(|other| other.images.values().chain(&other.superseded))
         .collect();
-    let mut images = Vec::new();
+    // What its tests built stands on what follows.
+    let mut images = engine.images_of(&environment.id).await?;
     let helpers: Vec<String> =
         if others.iter().all(|other| other.id == environment.id) { HELPERS.map(String::from).to_vec() } else { Vec::new() };
     let own = environment.images.values().chain(&environment.superseded).chain(&helpers);
