@@ -69,6 +69,8 @@ pub enum Command {
     Guard(Guard),
     #[command(hide = true)]
     Rebuild(Rebuild),
+    #[command(hide = true)]
+    Step(Step),
     /// Check this host, and with --fix install and start what is missing
     Doctor(Doctor),
     /// Show the cures for faults of upstream that are active in a release
@@ -249,6 +251,14 @@ pub struct Rebuild {
     pub id: String,
     /// Its folder
     pub folder: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Step {
+    /// `run`, `remove`, `unpack` or `pack`
+    pub verb: String,
+    /// What it is done with
+    pub paths: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -20,6 +20,13 @@ pub fn store_root() -> Option<PathBuf> {
     Some(cache.join("baibox"))
 }
 
+/// Where a program is: users of Debian have no `sbin` in their `PATH`.
+pub fn which(program: &str) -> Option<PathBuf> {
+    let path = variable("PATH").unwrap_or_default();
+    let usual = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+    path.split(':').chain(usual).map(|folder| PathBuf::from(folder).join(program)).find(|place| place.is_file())
+}
+
 /// The bundle of trusted authorities that this host's programs use.
 pub fn trust_bundle() -> Option<PathBuf> {
     let named = ["SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"].into_iter().filter_map(variable).map(PathBuf::from);

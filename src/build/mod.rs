@@ -1,5 +1,5 @@
 //! Turns a plan into fragments, layers and images: the store keeps what was made,
-//! the engine runs the few steps that must run.
+//! an executor runs the few steps that must run.
 
 mod check;
 mod difference;
@@ -84,13 +84,15 @@ impl Builder {
         let references: Vec<&str> = plan.images.iter().map(|image| image.reference.as_str()).collect();
         let whole = Digest::of_value(&("images", &self.architecture, references));
         if let Some(images) = self.store.action::<Vec<(String, Image)>>(&whole)
-            && self.all_held(images.iter().map(|(_, image)| image)).await?
+            && self.all_kept(&images).await?
         {
             return Ok(Outcome { images, ..Outcome::default() });
         }
         let mut outcome = self.make_images(plan).await?;
-        let images: Vec<Image> = outcome.images.iter().map(|(_, image)| image.clone()).collect();
-        (outcome.images_loaded, outcome.bytes_sent) = self.load(&images, true).await?;
+        if self.engine.keeps_images() {
+            let images: Vec<Image> = outcome.images.iter().map(|(_, image)| image.clone()).collect();
+            (outcome.images_loaded, outcome.bytes_sent) = self.load(&images, true).await?;
+        }
         self.remove_step_images().await?;
         self.store.record_action(&whole, &outcome.images)?;
         Ok(outcome)
@@ -237,6 +239,15 @@ impl Builder {
             stage.done(&format!("{} images, {} sent", lacking.len(), crate::ui::bytes(bytes)));
         }
         Ok((lacking.len(), bytes))
+    }
+
+    /// Nothing is left to do for these: the engine has them, or else the store.
+    async fn all_kept(&self, images: &[(String, Image)]) -> Result<bool> {
+        if self.engine.keeps_images() {
+            return self.all_held(images.iter().map(|(_, image)| image)).await;
+        }
+        let mut parts = images.iter().flat_map(|(_, image)| &image.layers).flat_map(|layer| &layer.fragments);
+        Ok(parts.all(|part| self.store.has(part)))
     }
 
     async fn all_held(&self, images: impl IntoIterator<Item = &Image>) -> Result<bool> {

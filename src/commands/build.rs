@@ -158,7 +158,7 @@ pub fn locked(environment: &Environment) -> Result<(Release, Lock)> {
 
 /// What building needs, from this host's configuration.
 pub async fn builder(context: &Context) -> Result<Builder> {
-    let engine = context.engine().await?;
+    let engine = context.executor().await?;
     Ok(Builder {
         store: context.store.clone(),
         fetcher: Fetcher::new(&context.store)?,

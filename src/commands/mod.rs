@@ -26,7 +26,7 @@ mod verify;
 mod watch;
 
 use crate::cli::{Cli, Command, One};
-use crate::engine::{Docker, Engine, Executor};
+use crate::engine::{Docker, Engine, Executor, Sandbox};
 use crate::environment::{self, Environment};
 use crate::error::{self, Exit, Fault};
 use crate::model::EnvironmentId;
@@ -47,6 +47,13 @@ pub struct Context {
 impl Context {
     pub async fn engine(&self) -> Result<Arc<dyn Engine>> {
         Ok(Arc::new(Docker::connect().await?))
+    }
+    /// What runs the steps of builds: the engine, or a sandbox where there is to be none.
+    pub async fn executor(&self) -> Result<Arc<dyn Executor>> {
+        if crate::host::variable("BAIBOX_ENGINE").as_deref() != Some("none") {
+            return Ok(Arc::new(Docker::connect().await?));
+        }
+        Ok(Arc::new(Sandbox::new(self.store.root())?))
     }
     /// The environment that the command line means.
     pub fn environment(&self, one: &One) -> Result<Environment> {
@@ -113,8 +120,10 @@ async fn interrupted() -> anyhow::Error {
 }
 
 async fn dispatch(cli: Cli, ui: Ui) -> Result<()> {
-    if let Command::Completions { shell } = cli.command {
-        return completions::run(shell);
+    match cli.command {
+        Command::Completions { shell } => return completions::run(shell),
+        Command::Step(options) => return crate::engine::sandbox::inside::main(&options.verb, &options.paths),
+        _ => {}
     }
     let root = crate::host::store_root()
         .ok_or_else(|| Fault::usage("there is no place for the store").hint("set `HOME` or `XDG_CACHE_HOME`"))?;
@@ -146,6 +155,6 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<()> {
         Command::Explain(one) => explain::run(&context, &one),
         Command::Delete(options) => delete::run(&context, &options).await,
         Command::Releases => releases::run(&context),
-        Command::Completions { .. } => unreachable!("answered above"),
+        Command::Completions { .. } | Command::Step(_) => unreachable!("answered above"),
     }
 }

@@ -1,9 +1,10 @@
 //! Packages of Debian and Ubuntu: which ones to install is decided here, apt installs them.
 
 use super::Fix;
-use super::command::{ask, run, which};
+use super::command::{ask, run};
 use super::facts::major;
 use crate::error::Fault;
+use crate::host::which;
 use crate::ui::Ui;
 use anyhow::Result;
 use std::collections::BTreeMap;

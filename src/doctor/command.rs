@@ -1,7 +1,6 @@
 //! Programs of the host, asked with a time limit.
 
 use anyhow::{Context, Result};
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::Command;
@@ -64,11 +63,4 @@ pub async fn run(words: &[&str]) -> Result<()> {
 pub fn last_lines(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
-}
-
-/// Where a program is: users of Debian have no `sbin` in their `PATH`.
-pub fn which(program: &str) -> Option<PathBuf> {
-    let path = crate::host::variable("PATH").unwrap_or_default();
-    let usual = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
-    path.split(':').chain(usual).map(|folder| PathBuf::from(folder).join(program)).find(|place| place.is_file())
 }

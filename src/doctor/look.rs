@@ -1,8 +1,9 @@
 //! Collects the facts. Looks only: nothing here changes the host.
 
-use super::command::{Said, ask, which};
+use super::command::{Said, ask};
 use super::facts::{self, Answer, DEFAULT_SOCKET, Facts, Limits, Space, parse_engine};
 use super::ports;
+use crate::host::which;
 use crate::release::Catalog;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -19,7 +19,7 @@ fn image(reference: &str, texts: &[&str]) -> (Image, BTreeMap<Digest, Vec<u8>>) 
     (Image::new(reference.to_owned(), "amd64", &Settings::default(), layers), blobs)
 }
 
-async fn load(engine: &dyn Engine, image: &Image, blobs: &BTreeMap<Digest, Vec<u8>>, without: &[&Digest]) -> Result<String> {
+async fn load(engine: &dyn Executor, image: &Image, blobs: &BTreeMap<Digest, Vec<u8>>, without: &[&Digest]) -> Result<String> {
     let (image, blobs) = (image.clone(), blobs.clone());
     let without: Vec<Digest> = without.iter().map(|digest| (*digest).clone()).collect();
     engine
@@ -31,6 +31,18 @@ async fn load(engine: &dyn Engine, image: &Image, blobs: &BTreeMap<Digest, Vec<u
 }
 
 async fn contract(engine: &dyn Engine) {
+    contract_of_executors(engine).await;
+    let nobody = EnvironmentId::parse("nobody-has-this").unwrap();
+    assert_eq!(engine.containers(&nobody).await.unwrap(), []);
+    assert_eq!(engine.images_of(&nobody).await.unwrap(), Vec::<String>::new());
+    assert!(engine.networks(&nobody).await.unwrap().is_empty() && engine.volumes(&nobody).await.unwrap().is_empty());
+    // What is gone already is no fault.
+    engine.remove_network("baibox-nobody-has-this").await.unwrap();
+    engine.remove_volume("baibox-nobody-has-this").await.unwrap();
+    engine.remove_container("baibox-nobody-has-this").await.unwrap();
+}
+
+async fn contract_of_executors(engine: &dyn Executor) {
     let name = |what: &str| format!("baibox.local/contract/{what}:{}", std::process::id());
     let (first, blobs) = image(&name("first"), &["a", "b"]);
     assert_eq!(engine.image(&first.reference).await.unwrap(), None);
@@ -59,14 +71,6 @@ async fn contract(engine: &dyn Engine) {
     assert!(fault.contains("impossible"), "{fault}");
     engine.sweep_steps(true).await.unwrap();
 
-    let nobody = EnvironmentId::parse("nobody-has-this").unwrap();
-    assert_eq!(engine.containers(&nobody).await.unwrap(), []);
-    assert_eq!(engine.images_of(&nobody).await.unwrap(), Vec::<String>::new());
-    assert!(engine.networks(&nobody).await.unwrap().is_empty() && engine.volumes(&nobody).await.unwrap().is_empty());
-    // What is gone already is no fault.
-    engine.remove_network("baibox-nobody-has-this").await.unwrap();
-    engine.remove_volume("baibox-nobody-has-this").await.unwrap();
-    engine.remove_container("baibox-nobody-has-this").await.unwrap();
     for image in [&first, &second, &third, &third] {
         engine.remove_image(&image.reference).await.unwrap();
         assert_eq!(engine.image(&image.reference).await.unwrap(), None);
@@ -82,4 +86,12 @@ async fn the_fake_engine_keeps_the_contract() {
 #[ignore = "needs an engine: run tests/all"]
 async fn a_real_engine_keeps_the_contract() {
     contract(&Docker::connect().await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs bubblewrap: run tests/all"]
+async fn a_sandbox_keeps_the_contract() {
+    let store = tempfile::tempdir().unwrap();
+    contract_of_executors(&Sandbox::new(store.path()).unwrap()).await;
+    assert_eq!(std::fs::read_dir(store.path().join("steps")).unwrap().count(), 0, "nothing is left");
 }

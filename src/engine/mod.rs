@@ -5,10 +5,12 @@ mod contract;
 mod docker;
 #[cfg(test)]
 mod fake;
+pub mod sandbox;
 
 pub use docker::Docker;
 #[cfg(test)]
 pub use fake::Fake;
+pub use sandbox::Sandbox;
 
 use crate::model::{Digest, EnvironmentId};
 use anyhow::Result;
@@ -61,7 +63,7 @@ pub struct Step {
     pub output: Output,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Output {
     #[default]
     Nothing,
@@ -115,6 +117,10 @@ pub trait Executor: Send + Sync {
     async fn load(&self, write: ArchiveWriter) -> Result<String>;
     /// Runs a step; what it gives back is written to `output`.
     async fn run_step(&self, step: &Step, output: &Path) -> Result<()>;
+    /// Whether images can be given to it to keep.
+    fn keeps_images(&self) -> bool {
+        true
+    }
     /// Removes containers of steps whose process has ended, or with `own` those of this one.
     async fn sweep_steps(&self, own: bool) -> Result<()>;
 }
