@@ -16,6 +16,20 @@ pub async fn stop(context: &Context, one: &One) -> Result<()> {
     let stage = context.ui.stage("stop");
     // Dev containers of components are in a profile, and stop too.
     stack::run_compose(&environment, &["--profile", "*", "stop"]).await?;
+    // The agent makes its helpers again; sessions are left to go on or to be ended by their owner.
+    let engine = context.engine().await?;
+    let left: Vec<Container> =
+        engine.containers(&environment.id).await?.into_iter().filter(|one| one.service.is_empty()).collect();
+    let (helpers, sessions): (Vec<_>, Vec<_>) = left.iter().partition(|one| stack::HELPERS.contains(&one.image.as_str()));
+    for helper in helpers {
+        engine.remove_container(&helper.id).await?;
+    }
+    let running = sessions.iter().filter(|one| one.state == "running").count();
+    if running > 0 {
+        context.ui.warn(&format!(
+            "{running} containers of compute sessions still run: they go with `baibox delete`, or when their sessions end"
+        ));
+    }
     stage.done("the data stays; `baibox start` goes on");
     Ok(())
 }
