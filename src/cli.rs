@@ -25,7 +25,7 @@ pub struct Cli {
 pub enum Command {
     /// Make an environment of a release branch, start it and prove it with hello world
     Up(Up),
-    /// Print the exact Debian packages of a release
+    /// Print the exact Debian or Python packages of a release
     Lock(Lock),
     /// Make the images of an environment and give the engine those that it lacks
     Build(Build),
@@ -334,9 +334,14 @@ pub struct Lock {
     /// Release branch, such as 21.03
     #[arg(long, short)]
     pub branch: String,
-    /// Resolve again, against the mirror's signed index
+    /// Resolve again: Debian's against the mirror's signed index, Python's by uv as of the release's cut-off
     #[arg(long)]
     pub update: bool,
+    /// The Python packages
+    #[arg(long)]
+    pub python: bool,
+    #[command(flatten)]
+    pub sources: Sources,
 }
 
 #[derive(Debug, Args)]

@@ -157,6 +157,7 @@ def install():
 
 
 if os.environ.get("BAIBOX_KERNEL_HOST") == "gateway":
-    os.environ["BACKEND_KERNEL_HOST_OVERRIDE"] = gateway()
+    # The name changed with 21.09.
+    os.environ["BACKEND_KERNEL_HOST_OVERRIDE"] = os.environ["BACKEND_BIND_HOST_OVERRIDE"] = gateway()
 if ENVIRONMENT:
     install()

@@ -17,6 +17,9 @@ use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+/// How what builds source distributions is called among environments.
+const BUILDERS: &str = "builders";
+
 /// `images/python/uv.toml`.
 #[derive(Deserialize)]
 struct Uv {
@@ -43,21 +46,7 @@ impl Builder {
     ) -> Result<PythonLock> {
         let before = release.python_lock.as_ref().context("the release has no Python lock")?;
         let environments: BTreeSet<&str> = unmet.iter().map(|one| one.environment.as_str()).collect();
-        let base = self.base(plan, stage).await?;
-        let image = self.step_image(&base).await?;
-        stage.note("uv resolves Python packages");
-        let input = crate::build::make::tar_of(&self.store, &self.question(release, before, now, unmet, &environments).await?)?;
-        let step = Step {
-            name: "resolve Python packages".into(),
-            image,
-            command: ["/bin/sh", "/resolve/run.sh"].map(String::from).to_vec(),
-            environment: self.surroundings(before),
-            input: Some(input.path().to_owned()),
-            network: true,
-            output: Output::Folder("/resolve/out".into()),
-            ..Step::default()
-        };
-        let answer = match self.run_step(step).await {
+        let answer = match self.ask_uv(release, plan, before, now, unmet, &environments, stage).await {
             // uv's own words for it; everything else is a fault of the step, not of the requirements.
             Err(error) if format!("{error:#}").contains("No solution found") => {
                 let asked: Vec<String> = unmet.iter().map(|one| format!("`{}` of {}", one.requirement, one.component)).collect();
@@ -68,18 +57,69 @@ impl Builder {
                         .hint("or lay a folder with a later `cutoff` over the release: `BAIBOX_IMAGES`, see the README"),
                 ));
             }
-            answer => answer.context("cannot resolve Python packages")?,
+            answer => answer?,
         };
         let mut after = before.clone();
         after.requirements = now.clone();
-        for (path, text) in crate::build::make::files_of(answer.reopen()?)? {
-            let Some(environment) = path.strip_prefix("out/") else { continue };
-            let pins = pins(&String::from_utf8_lossy(&text))?;
-            after.environments.insert(environment.to_owned(), pins);
-        }
+        after.environments.extend(answer);
         after.files = self.files(release, &after).await?;
         after.check()?;
         Ok(after)
+    }
+
+    /// A lock of a release that has none, or whose every pin is chosen again.
+    pub async fn resolve_python_anew(
+        &self,
+        draft: &Release,
+        plan: &Plan,
+        now: &Requirements,
+        stage: &Stage,
+    ) -> Result<PythonLock> {
+        let before = draft.python_lock.as_ref().context("the release has no Python lock")?;
+        let environments = before.environments.keys().map(String::as_str).chain([BUILDERS]).collect();
+        let mut after = before.clone();
+        after.environments = self.ask_uv(draft, plan, before, now, &[], &environments, stage).await?;
+        after.requirements = now.clone();
+        after.builders = after.environments.remove(BUILDERS).unwrap_or_default();
+        after.files = self.files(draft, &after).await?;
+        after.check()?;
+        Ok(after)
+    }
+
+    /// The pins of environments, from uv in a container.
+    #[expect(clippy::too_many_arguments, reason = "each is another part of the one question")]
+    async fn ask_uv(
+        &self,
+        release: &Release,
+        plan: &Plan,
+        before: &PythonLock,
+        now: &Requirements,
+        unmet: &[Unmet],
+        environments: &BTreeSet<&str>,
+        stage: &Stage,
+    ) -> Result<BTreeMap<String, Vec<String>>> {
+        let base = self.base(plan, stage).await?;
+        let image = self.step_image(&base).await?;
+        stage.note("uv resolves Python packages");
+        let input = crate::build::make::tar_of(&self.store, &self.question(release, before, now, unmet, environments).await?)?;
+        let step = Step {
+            name: "resolve Python packages".into(),
+            image,
+            command: ["/bin/sh", "/resolve/run.sh"].map(String::from).to_vec(),
+            environment: self.surroundings(before),
+            input: Some(input.path().to_owned()),
+            network: true,
+            output: Output::Folder("/resolve/out".into()),
+            ..Step::default()
+        };
+        let answer = self.run_step(step).await.context("cannot resolve Python packages")?;
+        let mut found = BTreeMap::new();
+        for (path, text) in crate::build::make::files_of(answer.reopen()?)? {
+            if let Some(environment) = path.strip_prefix("out/") {
+                found.insert(environment.to_owned(), pins(&String::from_utf8_lossy(&text))?);
+            }
+        }
+        Ok(found)
     }
 
     /// Layers of the first configured base of the plan, made if they are missing.
@@ -120,6 +160,9 @@ impl Builder {
             tree.insert("resolve/trust.pem", Node::file(0o644, text))?;
         }
         let own: BTreeSet<String> = release.components.iter().map(|component| normal_name(&component.project)).collect();
+        let without: BTreeSet<String> = release.resolve.without.iter().map(|name| normal_name(name)).collect();
+        let lines = |all: &BTreeSet<String>| all.iter().fold(String::new(), |text, line| text + line + "\n");
+        tree.insert("resolve/constraints", Node::file(0o644, lines(&release.resolve.constraints.iter().cloned().collect())))?;
         let moving: BTreeSet<&str> = unmet.iter().map(|one| one.project.as_str()).collect();
         let mut script = String::from("set -e\nmkdir -p /resolve/out\ncd /resolve\n");
         for environment in environments {
@@ -128,10 +171,11 @@ impl Builder {
             let images = release.images.iter().filter(|image| image.environment.as_deref() == Some(environment));
             // What is there stays, also what no component asks for.
             let mut wanted: BTreeSet<String> = pinned.keys().map(|name| (*name).to_owned()).collect();
-            let mut settled = BTreeSet::new();
+            let mut settled = BTreeSet::from_iter(release.resolve.overrides.iter().cloned());
+            wanted.extend(besides(release, environment));
             for text in images.flat_map(|image| &image.links).filter_map(|component| now.get(component)).flatten() {
                 let asked = requirement::parse(text, &before.python)?;
-                if own.contains(&asked.project) {
+                if own.contains(&asked.project) || without.contains(&asked.project) {
                     continue;
                 }
                 let version = pinned.get(asked.project.as_str());
@@ -142,7 +186,6 @@ impl Builder {
                 }
                 wanted.insert(text.clone());
             }
-            let lines = |all: &BTreeSet<String>| all.iter().fold(String::new(), |text, line| text + line + "\n");
             let known = pinned.iter().map(|(name, version)| format!("{name}=={version}")).collect();
             for (kind, text) in [("in", lines(&wanted)), ("overrides", lines(&settled)), ("known", lines(&known))] {
                 tree.insert(&format!("resolve/{environment}.{kind}"), Node::file(0o644, text))?;
@@ -150,7 +193,7 @@ impl Builder {
             // uv prefers what its output file held before.
             writeln!(
                 script,
-                "cp {environment}.known out/{environment}\n./uv pip compile --quiet --no-header --no-annotate --no-config --python /usr/bin/python3 --overrides {environment}.overrides --output-file out/{environment} {environment}.in >/dev/null"
+                "cp {environment}.known out/{environment}\n./uv pip compile --quiet --no-header --no-annotate --no-config --python /usr/bin/python3 --constraints constraints --overrides {environment}.overrides --output-file out/{environment} {environment}.in >/dev/null"
             )?;
         }
         tree.insert("resolve/run.sh", Node::file(0o644, script))?;
@@ -186,6 +229,18 @@ impl Builder {
         });
         futures_util::future::try_join_all(chosen).await
     }
+}
+
+/// What an environment gets besides what its components require.
+fn besides(release: &Release, environment: &str) -> Vec<String> {
+    let resolve = &release.resolve;
+    if environment == BUILDERS {
+        return resolve.builders.clone();
+    }
+    let develops =
+        release.images.iter().any(|image| image.environment.as_deref() == Some(environment) && !image.links.is_empty());
+    let tools = develops.then_some(&resolve.tools).into_iter().flatten();
+    tools.chain(resolve.more.get(environment).into_iter().flatten()).cloned().collect()
 }
 
 /// `name version` of each line `name==version`; extras and markers are left out.

@@ -29,11 +29,11 @@ pub async fn run(context: &Context, options: &Build) -> Result<()> {
     context.print(&ids, &crate::ui::table(&text))
 }
 
-/// The plan of an environment, from its release and its trees.
-pub fn plan(environment: &Environment, release: &Release) -> Result<Plan> {
+/// The plan of an environment, from its release and the trees in its folder.
+pub fn plan(folder: &Path, release: &Release) -> Result<Plan> {
     let mut metadata = BTreeMap::new();
     for component in &release.components {
-        let tree = environment.folder.join(&component.name);
+        let tree = folder.join(&component.name);
         metadata.insert(component.name.clone(), source::metadata(&tree, &component.project)?);
     }
     plan::plan(release, &metadata)
@@ -48,12 +48,12 @@ pub async fn images(context: &Context, environment: &mut Environment, locked: bo
     let (mut release, mut lock) = self::locked(environment)?;
     let builder = builder(context).await?;
     meet_requirements(context, environment, &builder, &mut release, &mut lock, locked).await?;
-    let made = builder.build(&plan(environment, &release)?).await;
+    let made = builder.build(&plan(&environment.folder, &release)?).await;
     let outcome = match made {
         Err(error) if is_gone(&error) && !locked => {
             replace_gone(context, &builder, &mut release, &mut lock, &error).await?;
             lock.write(&environment.lock_file())?;
-            builder.build(&plan(environment, &release)?).await?
+            builder.build(&plan(&environment.folder, &release)?).await?
         }
         Err(error) if is_gone(&error) => {
             return Err(error.context(
@@ -82,8 +82,8 @@ pub async fn images(context: &Context, environment: &mut Environment, locked: bo
 }
 
 /// What the trees require; a tree that states nothing that can be read is left out.
-pub fn requirements(environment: &Environment, release: &Release) -> Requirements {
-    let read = |component: &Component| source::requirements(&environment.folder.join(&component.name));
+pub fn requirements(folder: &Path, release: &Release) -> Requirements {
+    let read = |component: &Component| source::requirements(&folder.join(&component.name));
     release.components.iter().filter_map(|component| Some((component.name.clone(), read(component)?))).collect()
 }
 
@@ -96,7 +96,7 @@ async fn meet_requirements(
     lock: &mut Lock,
     locked: bool,
 ) -> Result<()> {
-    let now = requirements(environment, release);
+    let now = requirements(&environment.folder, release);
     let unmet = lock::unmet(release, &lock.python, &now)?;
     if unmet.is_empty() {
         lock.python.requirements = now;
@@ -109,7 +109,7 @@ async fn meet_requirements(
     }
     let stage = context.ui.stage("lock");
     list.iter().for_each(|line| context.ui.remark("lock", line));
-    let python = builder.resolve_python(release, &plan(environment, release)?, &now, &unmet, &stage).await?;
+    let python = builder.resolve_python(release, &plan(&environment.folder, release)?, &now, &unmet, &stage).await?;
     let changes = lock::python_changes(&lock.python, &python);
     changes.iter().for_each(|line| context.ui.remark("lock", line));
     lock.python = python;
@@ -147,7 +147,7 @@ async fn replace_gone(
 
 /// The release as the environment's own lock pins it.
 pub fn locked(environment: &Environment) -> Result<(Release, Lock)> {
-    let mut release = Catalog::release(environment.branch.as_str())?;
+    let mut release = environment.release()?;
     let lock = match Lock::read(&environment.lock_file())? {
         Some(lock) => lock,
         None => Lock::of_release(&release)?,
@@ -212,7 +212,7 @@ pub fn inputs(release: &Release, outcome: &Outcome) -> Result<Inputs> {
 
 /// Writes what differs of the rendered files; says how many did.
 pub async fn write(context: &Context, environment: &Environment, outcome: &Outcome) -> Result<usize> {
-    let release = Catalog::release(environment.branch.as_str())?;
+    let release = environment.release()?;
     let mut inputs = inputs(&release, outcome)?;
     inputs.socket = crate::host::engine_socket();
     // Whoever has the engine owns the host: not what one develops in gets it, but what is thrown away.

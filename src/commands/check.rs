@@ -21,7 +21,7 @@ const UMASK: u32 = 0o077;
 /// Compares what the environment's images are with what they become when they are made again.
 pub async fn run(context: &Context, environment: &Environment, first: &Outcome) -> Result<()> {
     let (release, _) = build::locked(environment)?;
-    let plan = build::plan(environment, &release)?;
+    let plan = build::plan(&environment.folder, &release)?;
     // Beside the store, so that downloads can be shared by links.
     let scratch = tempfile::tempdir_in(context.store.temporary())?;
     let store = Store::open(&scratch.path().join("baibox"))?;
@@ -78,7 +78,7 @@ pub async fn rebuild(context: &Context, options: &Rebuild) -> Result<()> {
     let environment = Environment::load(&options.folder, &EnvironmentId::parse(&options.id)?)?;
     let (release, _) = build::locked(&environment)?;
     let builder = build::builder(context).await?;
-    let outcome = builder.make_images(&build::plan(&environment, &release)?).await?;
+    let outcome = builder.make_images(&build::plan(&environment.folder, &release)?).await?;
     builder.remove_step_images().await?;
     context.print(&outcome.images, "")
 }

@@ -144,7 +144,7 @@ pub async fn develop(context: &Context, environment: &Environment, components: &
     let engine = context.engine().await?;
     let services: Vec<String> = components.iter().map(|component| developed_in(component)).collect();
     let with_engine = match &environment.owner {
-        Some(_) => Catalog::release(environment.branch.as_str())?.test_engine.components,
+        Some(_) => environment.release()?.test_engine.components,
         None => Vec::new(),
     };
     let has_engine = |component: &&str| with_engine.iter().any(|name| name == component);

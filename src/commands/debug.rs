@@ -50,7 +50,7 @@ pub async fn run(context: &Context, options: &Debug) -> Result<()> {
 
 async fn healthy(context: &Context, environment: &Environment, stage: &Stage) -> Result<()> {
     let engine = context.engine().await?;
-    let services = crate::render::services();
+    let services = environment.release()?.services();
     stack::wait_healthy(&*engine, environment, &services, HEALTH_LIMIT, |text| stage.note(text)).await?;
     Ok(())
 }

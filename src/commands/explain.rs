@@ -1,11 +1,10 @@
 use super::Context;
 use crate::cli::One;
-use crate::release::Catalog;
 use anyhow::Result;
 
 pub fn run(context: &Context, one: &One) -> Result<()> {
     let environment = context.environment(one)?;
-    let release = Catalog::release(environment.branch.as_str())?;
+    let release = environment.release()?;
     let lines: Vec<String> = release
         .cures
         .iter()

@@ -46,7 +46,7 @@ pub async fn bring_up(context: &Context, environment: &Environment) -> Result<()
     let stage = context.ui.stage("up");
     stage.note("docker compose up");
     let started = stack::run_compose(environment, &["up", "--detach", "--remove-orphans"]).await;
-    let services = crate::render::services();
+    let services = environment.release()?.services();
     // Compose names a service that failed, the engine knows what it said.
     if let Err(error) = started {
         stack::wait_healthy(&*engine, environment, &services, Duration::ZERO, |_| {}).await?;
@@ -94,7 +94,7 @@ pub async fn restart_services(context: &Context, environment: &Environment, want
     let stage = context.ui.stage("restart");
     let arguments: Vec<&str> = ["restart"].into_iter().chain(wanted.iter().copied()).collect();
     stack::run_compose(environment, &arguments).await?;
-    let services = crate::render::services();
+    let services = environment.release()?.services();
     stack::wait_healthy(&*engine, environment, &services, HEALTH_LIMIT, |text| stage.note(text)).await?;
     stage.done(&wanted.join(", "));
     Ok(())

@@ -19,7 +19,7 @@ pub async fn run(context: &Context, options: &Push) -> Result<()> {
 pub async fn push(context: &Context, environment: &mut Environment, registry: &Registry) -> Result<BTreeMap<String, Pushed>> {
     let outcome = build::images(context, environment, false).await?;
     let (release, lock) = build::locked(environment)?;
-    let plan = build::plan(environment, &release)?;
+    let plan = build::plan(&environment.folder, &release)?;
     let images: Vec<_> = plan.images.iter().zip(outcome.images.iter().map(|(_, image)| image)).collect();
     let annotations = BTreeMap::from([
         ("org.opencontainers.image.version".to_owned(), release.branch.clone()),
@@ -35,7 +35,7 @@ pub async fn push(context: &Context, environment: &mut Environment, registry: &R
 pub async fn warm(context: &Context, environment: &Environment, place: &str) -> Result<()> {
     let registry = Registry::new(Place::parse(place)?, false)?;
     let (release, _) = build::locked(environment)?;
-    let plan = build::plan(environment, &release)?;
+    let plan = build::plan(&environment.folder, &release)?;
     let builder = build::builder(context).await?;
     if plan.images.iter().flat_map(|image| &image.layers).all(|layer| builder.planned(layer).is_some()) {
         return Ok(());

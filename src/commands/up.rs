@@ -27,7 +27,7 @@ async fn line(context: &Context, options: Up) -> Result<Option<Environment>> {
     let engine = context.engine().await?;
     let choosing = context.store.lock("environments")?;
     let mut environment = open(context, &options, &here, &engine.subnets().await?)?;
-    let release = Catalog::release(environment.branch.as_str())?;
+    let release = environment.release()?;
     if options.dry_run {
         drop(choosing);
         dry_run(context, &options, environment, &release).await?;
@@ -46,7 +46,7 @@ async fn line(context: &Context, options: Up) -> Result<Option<Environment>> {
         environment.save(&context.store)?;
     }
     let changed = build::write(context, &environment, &outcome).await?;
-    let services = crate::render::services();
+    let services = release.services();
     let containers = engine.containers(&environment.id).await?;
     let well = stack::judge(&services, &containers).values().all(|verdict| *verdict == stack::Verdict::Good);
     if well && changed == 0 && outcome.images_loaded == 0 {
@@ -71,10 +71,10 @@ async fn dry_run(context: &Context, options: &Up, mut environment: Environment, 
         environment.folder = scratch.path().to_owned();
         sources::bring(context, &options.sources, scratch.path(), release).await?;
     }
-    for unmet in crate::lock::unmet(&locked, &lock.python, &build::requirements(&environment, &locked))? {
+    for unmet in crate::lock::unmet(&locked, &lock.python, &build::requirements(&environment.folder, &locked))? {
         context.ui.remark("lock", &format!("{unmet}: Python packages would be resolved again, and the plan with them"));
     }
-    let plan = build::plan(&environment, &locked)?;
+    let plan = build::plan(&environment.folder, &locked)?;
     let builder = build::builder(context).await?;
     context.print(&plan, &plan.print(|key| builder.fragment(key).is_some()))
 }

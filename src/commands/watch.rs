@@ -2,7 +2,7 @@
 
 use super::{Context, lifecycle};
 use crate::environment::Environment;
-use crate::release::{Catalog, Release};
+use crate::release::Release;
 use anyhow::{Context as _, Result};
 use notify::{RecursiveMode, Watcher};
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ use std::time::Duration;
 const QUIET: Duration = Duration::from_millis(300);
 
 pub async fn run(context: &Context, environment: &Environment) -> Result<()> {
-    let release = Catalog::release(environment.branch.as_str())?;
+    let release = environment.release()?;
     let (sender, mut changes) = tokio::sync::mpsc::unbounded_channel();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         if let Ok(event) = event
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_changed_module_restarts_what_runs_it() {
-        let release = Catalog::release("21.03").unwrap();
+        let release = crate::release::Catalog::release("21.03").unwrap();
         let check = |path: &str, wanted: &[&str]| {
             let found = services_of(&release, Path::new("/e"), &[PathBuf::from(path)].into());
             assert_eq!(found.into_iter().collect::<Vec<_>>(), wanted, "{path}");

@@ -8,6 +8,7 @@ pub use lease::{free_port, free_subnet, listens_nowhere};
 
 use crate::error::Fault;
 use crate::model::{Branch, EnvironmentId};
+use crate::release::{Catalog, Release};
 use crate::store::{Store, write_atomically};
 use anyhow::{Context, Result};
 use rand::Rng;
@@ -65,6 +66,10 @@ impl Environment {
     pub fn ports_in_use(&self) -> BTreeMap<&str, u16> {
         let used = |service: &str| service.strip_prefix(DEBUG_PORT).is_none_or(|service| self.debug.contains_key(service));
         self.ports.iter().filter(|(service, _)| used(service)).map(|(service, port)| (service.as_str(), *port)).collect()
+    }
+    /// What it is made of.
+    pub fn release(&self) -> Result<Release> {
+        Catalog::release(self.branch.as_str())
     }
     pub fn lock_file(&self) -> PathBuf {
         self.state_folder().join("lock.toml")

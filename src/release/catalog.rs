@@ -1,15 +1,17 @@
 //! Where release data is: in the binary, and in a folder that may be laid over it.
 
-use super::Release;
+use super::{Era, Release, merge};
 use crate::debian::LockedDeb;
 use crate::error::Fault;
 use crate::host;
 use crate::python::PythonLock;
 use anyhow::{Context, Result};
 use include_dir::{Dir, include_dir};
+use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::LazyLock;
+use toml::Table;
 
 static IMAGES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/images");
 
@@ -100,15 +102,61 @@ impl Catalog {
     }
 
     pub fn release(branch: &str) -> Result<Release> {
-        let folder = format!("releases/{branch}");
-        let mut release: Release = toml::from_str(Self::file(&format!("{folder}/release.toml"))?)
-            .with_context(|| format!("`images/{folder}/release.toml` is not release data"))?;
-        release.python_lock = Some(PythonLock::parse(Self::file(&format!("{folder}/python.lock"))?)?);
-        if let Ok(text) = Self::file(&format!("{folder}/debian.lock")) {
-            release.debian_lock = toml::from_str(text).with_context(|| format!("`images/{folder}/debian.lock` is not a lock"))?;
-        }
+        let mut release = Self::data(branch)?;
+        release.python_lock = Some(PythonLock::parse(Self::file(&format!("releases/{branch}/python.lock"))?)?);
         release.check()?;
         Ok(release)
+    }
+
+    /// A release whose Python packages were not chosen yet: every environment is empty.
+    pub fn draft(branch: &str) -> Result<Release> {
+        let mut release = Self::data(branch)?;
+        let environments = release.images.iter().filter_map(|image| image.environment.clone());
+        release.python_lock = Some(PythonLock {
+            python: release.python.clone(),
+            cutoff: release.cutoff.clone(),
+            builders: Vec::new(),
+            requirements: BTreeMap::new(),
+            environments: environments.map(|name| (name, Vec::new())).collect(),
+            files: Vec::new(),
+        });
+        release.check()?;
+        Ok(release)
+    }
+
+    /// A release's own data over that of its era, and its Debian packages.
+    fn data(branch: &str) -> Result<Release> {
+        let folder = format!("releases/{branch}");
+        let path = format!("{folder}/release.toml");
+        let faulty = || format!("`images/{path}` is not release data");
+        let own: Table = toml::from_str(Self::file(&path)?).with_context(faulty)?;
+        let era = own.get("era").cloned().context("it names no `era`").with_context(faulty)?;
+        let era = Era::deserialize(era).with_context(faulty)?;
+        let shared = format!("{}/release.toml", era.folder());
+        let shared: Table =
+            toml::from_str(Self::file(&shared)?).with_context(|| format!("`images/{shared}` is not release data"))?;
+        let mut release = Release::deserialize(merge::over(shared, own)).with_context(faulty)?;
+        for folder in [era.folder(), folder] {
+            if let Ok(text) = Self::file(&format!("{folder}/debian.lock")) {
+                let lock: BTreeMap<String, Vec<LockedDeb>> =
+                    toml::from_str(text).with_context(|| format!("`images/{folder}/debian.lock` is not a lock"))?;
+                release.debian_lock.extend(lock);
+            }
+        }
+        release.debian_lock.retain(|set, _| release.debian.contains_key(set));
+        Ok(release)
+    }
+
+    /// Templates of a release by the place that they are rendered to: its own stand before its era's.
+    pub fn templates(release: &Release) -> Result<BTreeMap<String, String>> {
+        let mut found = BTreeMap::new();
+        for folder in [release.era.folder(), format!("releases/{}", release.branch)] {
+            let folder = format!("{folder}/templates");
+            for path in Self::files_below(&folder)? {
+                found.insert(path[folder.len() + 1..].to_owned(), path);
+            }
+        }
+        Ok(found)
     }
 }
 

@@ -1,6 +1,8 @@
 //! What must hold of a release's data. Every fault is a sentence; all are found.
 
 use super::{Catalog, Release};
+use crate::python::normal_name;
+use crate::python::select::WheelName;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The faults of a release, none if it is consistent.
@@ -46,7 +48,8 @@ fn components(release: &Release, faults: &mut Vec<String>) {
             faults.push(format!("two components are called `{}`", component.name));
         }
         let rest = component.file.strip_prefix(&component.project).and_then(|rest| rest.strip_prefix('-'));
-        if !rest.is_some_and(|rest| rest.ends_with(".tar.gz")) {
+        let wheel = WheelName::parse(&component.file).map(|wheel| normal_name(wheel.project));
+        if !rest.is_some_and(|rest| rest.ends_with(".tar.gz")) && wheel != Some(normal_name(&component.project)) {
             faults.push(format!("`{}` is not a source distribution of `{}`", component.file, component.project));
         }
     }

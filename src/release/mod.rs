@@ -1,7 +1,9 @@
-//! What a release branch is made of, as data under `images/releases/<branch>/`.
+//! What a release branch is made of, as data under `images/releases/<branch>/`, laid over
+//! that of its era under `images/eras/<era>/`.
 
 mod catalog;
 mod check;
+mod merge;
 
 pub use catalog::Catalog;
 
@@ -33,6 +35,16 @@ pub struct Release {
     pub optional: Vec<Component>,
     #[serde(rename = "image")]
     pub images: Vec<ImageData>,
+    /// How Python packages are chosen.
+    #[serde(default)]
+    pub resolve: Resolve,
+    /// Words by which the client of this release lists agents.
+    pub list_agents: Vec<String>,
+    /// Services of the graph.
+    pub services: BTreeMap<String, Runs>,
+    /// What templates ask of this release.
+    #[serde(default)]
+    pub values: toml::Table,
     /// Default host ports, as upstream's installer chooses them.
     pub ports: BTreeMap<String, u16>,
     /// What suites that start containers of their own find in a throw-away environment.
@@ -57,6 +69,43 @@ pub enum Era {
     Components,
     /// One repository for all.
     Monorepo,
+}
+
+impl Era {
+    /// Where its data is below `images/`.
+    fn folder(self) -> String {
+        match self {
+            Self::Components => "eras/components".into(),
+            Self::Monorepo => "eras/monorepo".into(),
+        }
+    }
+}
+
+/// How Python packages are chosen, besides by what the components require.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Resolve {
+    /// What builds source distributions.
+    pub builders: Vec<String>,
+    /// What must hold of any package that is chosen.
+    pub constraints: Vec<String>,
+    /// What stands in the place of components' contradicting requirements.
+    pub overrides: Vec<String>,
+    /// Packages that components require and that are not needed here.
+    pub without: Vec<String>,
+    /// What each environment with linked components gets besides.
+    pub tools: Vec<String>,
+    /// Environment → what it gets besides.
+    pub more: BTreeMap<String, Vec<String>>,
+}
+
+/// How long a service runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Runs {
+    Always,
+    /// Until its work is done.
+    Once,
 }
 
 /// Packages that are resolved together.
@@ -174,6 +223,11 @@ pub struct KnownFailure {
 impl Release {
     pub fn component(&self, name: &str) -> Option<&Component> {
         self.components.iter().find(|component| component.name == name)
+    }
+
+    /// Services of the graph; `true` marks those that run once.
+    pub fn services(&self) -> BTreeMap<String, bool> {
+        self.services.iter().map(|(name, runs)| (name.clone(), *runs == Runs::Once)).collect()
     }
 
     /// Every name that is used is defined; all faults at once.

@@ -9,7 +9,7 @@ pub use layout::{Exported, Layout};
 
 use crate::environment::{DEBUG_PORT, Environment};
 use crate::oci::Settings;
-use crate::release::{Catalog, StandIn, TestEngine};
+use crate::release::{Catalog, Release, StandIn, TestEngine};
 use anyhow::{Context, Result};
 use handlebars::{Handlebars, handlebars_helper};
 use serde_json::{Value, json};
@@ -39,19 +39,19 @@ const PLAIN: [&str; 2] = ["services", "compat"];
 
 /// Every file of the state folder, by its place in it.
 pub fn render(environment: &Environment, inputs: &Inputs, layout: &Layout) -> Result<BTreeMap<String, String>> {
-    let values = values(environment, inputs, layout)?;
+    let release = environment.release()?;
+    let values = values(environment, &release, inputs, layout)?;
     let mut handlebars = Handlebars::new();
     handlebars.set_strict_mode(true);
     handlebars.register_helper("json", Box::new(as_json));
     let mut files = BTreeMap::new();
-    // The folder of a release's templates is laid out like the state folder.
-    let folder = format!("templates/{}", environment.branch);
-    for path in Catalog::files_below(&folder)? {
+    // Folders of templates are laid out like the state folder.
+    for (place, path) in Catalog::templates(&release)? {
         handlebars.register_escape_fn(dialect::escape(&path));
         let text = handlebars
             .render_template(Catalog::file(&path)?, &values)
             .with_context(|| format!("cannot render `images/{path}`"))?;
-        files.insert(path[folder.len() + 1..].to_owned(), text);
+        files.insert(place, text);
     }
     for folder in PLAIN {
         for path in Catalog::files_below(folder)? {
@@ -64,7 +64,7 @@ pub fn render(environment: &Environment, inputs: &Inputs, layout: &Layout) -> Re
     Ok(files)
 }
 
-fn values(environment: &Environment, inputs: &Inputs, layout: &Layout) -> Result<Value> {
+fn values(environment: &Environment, release: &Release, inputs: &Inputs, layout: &Layout) -> Result<Value> {
     let image = environment.images.get("python").context("the compute image was not built")?;
     let tags = layout.exported.as_ref().map(|exported| &exported.tags);
     let compute = tags.and_then(|tags| tags.get(image)).unwrap_or(image);
@@ -75,6 +75,7 @@ fn values(environment: &Environment, inputs: &Inputs, layout: &Layout) -> Result
     Ok(json!({
         "id": environment.id,
         "branch": environment.branch,
+        "release": release.values,
         "project": layout.project,
         "folder": layout.folder,
         "state": layout.state,
@@ -118,27 +119,6 @@ fn debug(environment: &Environment) -> Value {
         Some((service.to_owned(), json!({ "on": wait.is_some(), "wait": wait == Some(&true), "port": port })))
     };
     environment.ports.iter().filter_map(one).collect::<serde_json::Map<_, _>>().into()
-}
-
-/// Services of the graph; `true` marks those that run once.
-pub fn services() -> BTreeMap<String, bool> {
-    [
-        ("postgres", false),
-        ("redis", false),
-        ("etcd", false),
-        ("etcd-keys", true),
-        ("schema", true),
-        ("fixtures", true),
-        ("krunner", true),
-        ("manager", false),
-        ("storage-proxy", false),
-        ("agent", false),
-        ("webserver", false),
-        ("workspace", false),
-    ]
-    .into_iter()
-    .map(|(name, once)| (name.to_owned(), once))
-    .collect()
 }
 
 #[cfg(test)]

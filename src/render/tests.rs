@@ -2,13 +2,17 @@ use super::*;
 use crate::release::Catalog;
 
 pub fn environment(folder: &str) -> Environment {
-    let release = Catalog::release("21.03").unwrap();
+    environment_of("21.03", folder)
+}
+
+fn environment_of(branch: &str, folder: &str) -> Environment {
+    let release = Catalog::release(branch).unwrap();
     let value = json!({
-        "id": "dev2103", "branch": "21.03", "folder": folder,
+        "id": format!("dev{}", branch.replace('.', "")), "branch": branch, "folder": folder,
         "ports": release.ports, "subnet": "10.213.0.0/24", "gateway": "10.213.0.1",
         "secrets": {"database": "d", "storage-manager": "m", "storage-client": "c"},
         "ulimits": {"nofile": 20000},
-        "images": release.images.iter().map(|image| (image.name.clone(), format!("baibox.local/21.03/{}:0", image.name)))
+        "images": release.images.iter().map(|image| (image.name.clone(), format!("baibox.local/{branch}/{}:0", image.name)))
             .collect::<BTreeMap<_, _>>(),
     });
     serde_json::from_value(value).unwrap()
@@ -22,7 +26,11 @@ pub fn inputs() -> Inputs {
 }
 
 fn files(folder: &str) -> Result<BTreeMap<String, String>> {
-    let environment = environment(folder);
+    files_of("21.03", folder)
+}
+
+fn files_of(branch: &str, folder: &str) -> Result<BTreeMap<String, String>> {
+    let environment = environment_of(branch, folder);
     render(&environment, &inputs(), &Layout::here(&environment)?)
 }
 
@@ -61,7 +69,10 @@ fn is_golden(folder: &str, files: &BTreeMap<String, String>) {
 
 #[test]
 fn every_rendered_file_of_a_release_is_its_golden() {
-    is_golden("golden/21.03", &files("/home/me/dev2103").unwrap());
+    for branch in Catalog::branches().unwrap() {
+        let folder = format!("/home/me/dev{}", branch.replace('.', ""));
+        is_golden(&format!("golden/{branch}"), &files_of(&branch, &folder).unwrap());
+    }
 }
 
 #[test]
@@ -74,16 +85,18 @@ fn every_exported_file_of_a_release_is_its_golden() {
 
 #[test]
 fn the_graph_has_all_services_and_publishes_to_this_host_alone() {
-    let files = files("/home/me/dev2103").unwrap();
-    let compose = &(files["compose.yaml"].clone() + &files["compose.debug.yaml"]);
-    for service in services().keys() {
-        assert!(compose.contains(&format!("\n  {service}:\n")), "{service}");
+    for branch in Catalog::branches().unwrap() {
+        let files = files_of(&branch, "/home/me/dev").unwrap();
+        let compose = &(files["compose.yaml"].clone() + &files["compose.debug.yaml"]);
+        for service in Catalog::release(&branch).unwrap().services.keys() {
+            assert!(compose.contains(&format!("\n  {service}:\n")), "{branch}: {service}");
+        }
+        for line in compose.lines().filter(|line| line.trim_start().starts_with("ports:")) {
+            assert!(line.contains("[\"127.0.0.1:"), "{branch}: {line}");
+        }
+        let sockets = compose.lines().filter(|line| line.contains("docker.sock")).count();
+        assert_eq!(sockets, 1, "{branch}: one service has the engine's socket");
     }
-    for line in compose.lines().filter(|line| line.trim_start().starts_with("ports:")) {
-        assert!(line.contains("[\"127.0.0.1:"), "{line}");
-    }
-    let sockets = compose.lines().filter(|line| line.contains("docker.sock")).count();
-    assert_eq!(sockets, 1, "one service has the engine's socket");
 }
 
 #[test]

@@ -203,10 +203,10 @@ fn dictionary(tokens: &[Token], points: &mut Points) {
     }
 }
 
-/// What setuptools derived when the source distribution was made.
+/// What setuptools derived when the source distribution or wheel was made.
 fn of_egg_info(tree: &Path) -> Points {
     let folders = [listed(&tree.join("src")), listed(tree)].concat();
-    let infos = folders.iter().filter(|path| path.extension().is_some_and(|end| end == "egg-info"));
+    let infos = folders.iter().filter(|path| path.extension().is_some_and(|end| end == "egg-info" || end == "dist-info"));
     let text = infos.filter_map(|path| fs::read_to_string(path.join("entry_points.txt")).ok()).next().unwrap_or_default();
     let mut points = Points::new();
     for (group, name, target) in entry_points(&text) {

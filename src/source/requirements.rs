@@ -8,10 +8,13 @@ use std::path::Path;
 /// states none in a form that can be read.
 ///
 /// Like entry points: `setup.cfg`, else the list `install_requires` in `setup.py`, else
-/// what setuptools derived for a source distribution.
+/// what setuptools derived for a source distribution or wheel.
 pub fn read(tree: &Path) -> Option<Vec<String>> {
     let text = |name: &str| fs::read_to_string(tree.join(name)).unwrap_or_default();
-    of_setup_cfg(&text("setup.cfg")).or_else(|| of_setup_py(&text("setup.py"))).or_else(|| of_egg_info(tree))
+    of_setup_cfg(&text("setup.cfg"))
+        .or_else(|| of_setup_py(&text("setup.py")))
+        .or_else(|| of_egg_info(tree))
+        .or_else(|| of_dist_info(tree))
 }
 
 /// `install_requires` of `[options]`, on lines of its own.
@@ -72,6 +75,15 @@ fn of_egg_info(tree: &Path) -> Option<Vec<String>> {
     let text = infos.find_map(|path| fs::read_to_string(path.join("requires.txt")).ok())?;
     let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with('['));
     Some(lines.filter(|line| !line.is_empty()).map(String::from).collect())
+}
+
+/// The requirements without an extra that a wheel states.
+fn of_dist_info(tree: &Path) -> Option<Vec<String>> {
+    let folders = super::metadata::listed(tree);
+    let mut infos = folders.iter().filter(|path| path.extension().is_some_and(|end| end == "dist-info"));
+    let text = infos.find_map(|path| fs::read_to_string(path.join("METADATA")).ok())?;
+    let stated = text.lines().take_while(|line| !line.is_empty()).filter_map(|line| line.strip_prefix("Requires-Dist:"));
+    Some(stated.filter(|one| !one.contains("extra ==")).map(|one| one.trim().to_owned()).collect())
 }
 
 #[cfg(test)]

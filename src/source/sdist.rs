@@ -1,9 +1,10 @@
-//! A source distribution becomes a git working tree.
+//! A source distribution, or a wheel where that one lacks files, becomes a git working tree.
 
 use super::git::{IMPORT_TAG, answer, git};
 use super::settle;
 use crate::model::SOURCE_DATE_EPOCH;
-use crate::oci::Tree;
+use crate::oci::{Node, Tree};
+use crate::python::wheel;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,7 +30,8 @@ async fn plain_git(tree: &Path, arguments: &[&str]) -> Result<String> {
     answer(command, tree, arguments).await
 }
 
-/// Unpacks a `.tar.gz` below one folder of its own into `into`, as one commit on `branch`.
+/// Unpacks a `.tar.gz` below one folder of its own into `into`, as one commit on `branch`. The
+/// packages of a wheel go below `src`.
 ///
 /// Regular files, folders and links that stay inside are taken; the tree has its name when it is whole.
 pub async fn unpack(file: &str, bytes: &[u8], branch: &str, into: &Path) -> Result<()> {
@@ -38,7 +40,8 @@ pub async fn unpack(file: &str, bytes: &[u8], branch: &str, into: &Path) -> Resu
     let scratch = tempfile::Builder::new().prefix(".baibox-unpack-").tempdir_in(parent)?;
     let tree = scratch.path().join("tree");
     fs::create_dir(&tree)?;
-    write_files(file, bytes, &tree, LIMIT).with_context(|| format!("cannot unpack `{file}`"))?;
+    let written = if file.ends_with(".whl") { write_wheel(file, bytes, &tree) } else { write_files(file, bytes, &tree, LIMIT) };
+    written.with_context(|| format!("cannot unpack `{file}`"))?;
     let place = into.file_name().context("a source tree needs a name")?.to_string_lossy().into_owned();
     // An empty template: this host's would bring its own hooks.
     plain_git(&tree, &["init", "--quiet", "--template=", "--initial-branch", branch]).await?;
@@ -49,6 +52,27 @@ pub async fn unpack(file: &str, bytes: &[u8], branch: &str, into: &Path) -> Resu
     plain_git(&tree, &["commit", "--quiet", "--no-verify", "--no-gpg-sign", "--message", &message]).await?;
     plain_git(&tree, &["tag", IMPORT_TAG]).await?;
     settle(&tree, into)
+}
+
+fn write_wheel(file: &str, bytes: &[u8], into: &Path) -> Result<()> {
+    for (path, node) in wheel::contents(file, bytes)?.iter() {
+        let Node::File { mode, content, .. } = node else { continue };
+        let (first, rest) = path.split_once('/').unwrap_or((path, ""));
+        if path.split('/').any(|part| part.eq_ignore_ascii_case(".git")) || first.ends_with(".data") {
+            bail!("`{path}` has no place in a source tree");
+        }
+        // What the wheel says of itself stays beside, where Python does not look for it; its record does not hold here.
+        let place = match first.ends_with(".dist-info") {
+            true if rest == "RECORD" => continue,
+            true => into.join(path),
+            false => into.join("src").join(path),
+        };
+        fs::create_dir_all(place.parent().context("a file needs a folder")?).with_context(|| format!("`{path}`"))?;
+        let mut out = fs::File::options().write(true).create_new(true).open(&place).with_context(|| format!("`{path}`"))?;
+        out.write_all(content)?;
+        out.set_permissions(fs::Permissions::from_mode(*mode))?;
+    }
+    Ok(())
 }
 
 fn write_files(file: &str, bytes: &[u8], into: &Path, limit: u64) -> Result<()> {
@@ -193,6 +217,45 @@ mod tests {
             assert!(unpack("x-1.tar.gz", &bytes, "21.03", &folder.path().join("tree")).await.is_err(), "{bad}");
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    /// A wheel with a RECORD of its own that tells the digest of each file.
+    fn wheel(files: &[(&str, &str)]) -> Vec<u8> {
+        use base64::Engine as _;
+        use sha2::Digest as _;
+        let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        let mut record = String::from("x-1.dist-info/RECORD,,\n");
+        for (path, content) in files {
+            let digest = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(sha2::Sha256::digest(content));
+            record += &format!("{path},sha256={digest},{}\n", content.len());
+            writer.start_file(*path, zip::write::SimpleFileOptions::default()).unwrap();
+            writer.write_all(content.as_bytes()).unwrap();
+        }
+        writer.start_file("x-1.dist-info/RECORD", zip::write::SimpleFileOptions::default()).unwrap();
+        writer.write_all(record.as_bytes()).unwrap();
+        writer.finish().unwrap().into_inner()
+    }
+
+    #[tokio::test]
+    async fn a_wheel_becomes_a_tree_that_tells_of_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = folder.path().join("agent");
+        let metadata =
+            "Metadata-Version: 2.1\nName: x\nRequires-Dist: a (>=1)\nRequires-Dist: b ; extra == 'test'\n\nRequires-Dist: c";
+        let bytes = wheel(&[
+            ("ai/backend/agent/__init__.py", "__version__ = '21.09.8'\n"),
+            ("x-1.dist-info/METADATA", metadata),
+            ("x-1.dist-info/entry_points.txt", "[g]\na = m:f\n"),
+        ]);
+        unpack("x-1-py3-none-any.whl", &bytes, "21.09", &tree).await.unwrap();
+        let told = super::super::metadata(&tree, "x").unwrap();
+        assert_eq!((told.version.as_str(), told.entry_points["g"]["a"].as_str()), ("21.09.8", "m:f"));
+        assert_eq!(super::super::requirements(&tree).unwrap(), ["a (>=1)"]);
+        assert!(!tree.join("x-1.dist-info/RECORD").exists() && !super::super::state(&tree).await.unwrap().dirty);
+        for bad in ["ai/.git/config", "x-1.data/scripts/x"] {
+            let bytes = wheel(&[(bad, "x")]);
+            assert!(unpack("x-1-py3-none-any.whl", &bytes, "21.09", &folder.path().join("bad")).await.is_err(), "{bad}");
+        }
     }
 
     #[tokio::test]

@@ -32,10 +32,12 @@ pub async fn verify(engine: &dyn Engine, environment: &Environment) -> Result<Pr
             Fault::unhealthy(format!("the workspace of `{}` is not running", environment.id))
                 .hint(format!("type `baibox start --env {}`", environment.id))
         })?;
-    let mut agents = client(engine, &workspace.id, environment, &["admin", "agents"]).await?;
+    let release = environment.release()?;
+    let words: Vec<&str> = release.list_agents.iter().map(String::as_str).collect();
+    let mut agents = client(engine, &workspace.id, environment, &words).await?;
     // An agent that has just started is known by its first heartbeat.
     while !agents.output.contains("ALIVE") && begin.elapsed() < HEARTBEAT {
-        agents = client(engine, &workspace.id, environment, &["admin", "agents"]).await?;
+        agents = client(engine, &workspace.id, environment, &words).await?;
     }
     if !agents.output.contains("ALIVE") {
         return Err(Fault::unhealthy(format!("the manager knows no agent that is alive:\n{}", agents.output.trim_end()))
