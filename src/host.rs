@@ -119,6 +119,23 @@ pub fn processes_with(words: &[&str]) -> std::io::Result<Vec<rustix::process::Pi
     Ok(found)
 }
 
+/// Networks that this machine has a way to, as `address/length`: those of every engine on it.
+pub fn networks() -> Vec<String> {
+    parse_routes(&std::fs::read_to_string("/proc/net/route").unwrap_or_default())
+}
+
+/// See proc_pid_net(5): numbers in hexadecimal, in the order of the machine's bytes.
+fn parse_routes(table: &str) -> Vec<String> {
+    let rows = table.lines().skip(1).filter_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let number = |place: usize| u32::from_str_radix(words.get(place)?, 16).ok();
+        let (network, mask) = (number(1)?, number(7)?);
+        // The way to everywhere is no network.
+        (mask != 0).then(|| format!("{}/{}", std::net::Ipv4Addr::from(network.to_ne_bytes()), mask.count_ones()))
+    });
+    rows.collect()
+}
+
 fn node() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
@@ -139,6 +156,16 @@ mod tests {
         assert!(!has_ended(&process()));
         assert!(has_ended(&format!("{} {} 1", node(), std::process::id())));
         assert!(!has_ended("elsewhere 1 1") && !has_ended("") && !has_ended("x"));
+    }
+
+    #[test]
+    fn routes_tell_which_networks_are_there() {
+        let table = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
+            eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
+            podman1\t0004D50A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
+        let expected: &[&str] = if cfg!(target_endian = "little") { &["10.213.4.0/24"] } else { &["0.4.213.10/24"] };
+        assert_eq!(parse_routes(table), expected);
+        assert!(parse_routes("").is_empty());
     }
 
     #[test]

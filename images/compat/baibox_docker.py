@@ -3,6 +3,7 @@
 The agent's image has none, and neither have the containers that tests run in.
 """
 import argparse
+import gzip
 import http.client
 import json
 import os
@@ -60,8 +61,11 @@ def progress(answer):
 
 
 def load(arguments):
-    # The engine reads packed archives too.
-    progress(Engine().ask("POST", "/images/load?quiet=1", sys.stdin.buffer, "application/x-tar"))
+    # Docker reads packed archives too, Podman does not.
+    archive = sys.stdin.buffer
+    if archive.peek(2)[:2] == b"\x1f\x8b":
+        archive = gzip.open(archive)
+    progress(Engine().ask("POST", "/images/load?quiet=1", archive, "application/x-tar"))
 
 
 def execute(arguments):

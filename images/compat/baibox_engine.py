@@ -6,7 +6,8 @@ method, so that on an engine which several environments share
 * what the agent creates carries the environment's label,
 * the agent sees only containers with that label (it removes sessions that it does
   not know, which would be those of its neighbours),
-* resource limits that the engine refuses are lowered to what it grants,
+* resource limits that the engine refuses are lowered to what it grants, and log
+  drivers that it lacks are its default,
 * volumes with fixed names are those of this environment,
 * folders that the agent hands on to its containers are named as the engine's host
   knows them, which may be elsewhere than where the agent sees them.
@@ -45,7 +46,8 @@ def renamed(value):
 
 
 def clamp(config):
-    for limit in (config.get("HostConfig") or {}).get("Ulimits") or []:
+    limits = (config.get("HostConfig") or {}).get("Ulimits") or []
+    for limit in limits:
         granted = ULIMITS.get(limit.get("Name"))
         if granted is None:
             continue
@@ -53,6 +55,16 @@ def clamp(config):
             wanted = limit.get(field, 0)
             if wanted < 0 or wanted > granted:
                 limit[field] = granted
+    # Once one is named, Podman raises those that are not.
+    for name in ULIMITS.keys() - {limit.get("Name") for limit in limits} if limits else ():
+        limits.append({"Name": name, "Soft": ULIMITS[name], "Hard": ULIMITS[name]})
+
+
+def loggable(config, drivers):
+    """Keeps a log driver that the engine has; Podman has others than Docker."""
+    host = config.get("HostConfig") or {}
+    if (host.get("LogConfig") or {}).get("Type") not in drivers:
+        host.pop("LogConfig", None)
 
 
 def outside(path, mounts):
@@ -115,6 +127,16 @@ def install():
             known["mounts"] = {mount["Destination"]: mount["Source"] for mount in found}
         return known["mounts"]
 
+    async def drivers(docker, rest):
+        """Log drivers of the engine, asked once."""
+        if "drivers" not in known:
+            answer = await ask(docker, "info", "GET", params=None, data=None, **rest)
+            try:
+                known["drivers"] = (await answer.json())["Plugins"]["Log"]
+            finally:
+                answer.release()
+        return known["drivers"]
+
     async def tag(docker, rest):
         """Names what was pulled by digest."""
         if "tagged" not in known:
@@ -132,10 +154,14 @@ def install():
             config = renamed(json.loads(data) if isinstance(data, (bytes, str)) else data)
             config["Labels"] = {**(config.get("Labels") or {}), LABEL: ENVIRONMENT}
             clamp(config)
+            loggable(config, await drivers(self, rest))
             relocate(config, await mounts(self, rest))
             data = json.dumps(config)
         elif method == "GET" and what in ("containers/json", "events"):
             params = filtered(params, "label", f"{LABEL}={ENVIRONMENT}")
+        elif method == "GET" and what.endswith("/logs"):
+            # The agent follows logs of containers that have ended; Podman does not see their end.
+            params = {**params, "follow": 0}
         elif method == "GET" and what == "images/json":
             # The agent takes the first tag of each image, and newer engines give none for untagged ones.
             params = filtered(params, "dangling", "false")

@@ -164,7 +164,7 @@ pub async fn develop(context: &Context, environment: &Environment, components: &
         arguments.push("--no-deps");
     }
     arguments.extend(services.iter().chain(&engines).map(String::as_str));
-    stack::run_compose(environment, &arguments).await?;
+    stack::start(&*engine, environment, &arguments).await?;
     let containers = engine.containers(&environment.id).await?;
     for (component, service) in components.iter().zip(&services) {
         let container = containers.iter().find(|container| container.service == *service).context("Compose made no container")?;
@@ -346,7 +346,7 @@ async fn record(context: &Context, options: &Ci, run: &Run, engine: &dyn Engine)
         baibox: env!("CARGO_PKG_VERSION").into(),
         branch: run.release.branch.clone(),
         platform: format!("linux/{}", facts.architecture),
-        engine: format!("{} {}", facts.name, facts.version),
+        engine: format!("{} {}", facts.kind, facts.version),
         sources: run.sources.clone(),
         lock: build::locked(&run.environment)?.1.text()?,
         images: images.unwrap_or_default(),

@@ -26,7 +26,7 @@ pub async fn run(context: &Context, options: &Debug) -> Result<()> {
         // What the service stands on runs already; Compose would run its one-shots again.
         let arguments: Vec<&str> =
             ["up", "--detach", "--no-deps"].into_iter().chain(changed.iter().map(String::as_str)).collect();
-        stack::run_compose(&environment, &arguments).await?;
+        stack::start(&*context.engine().await?, &environment, &arguments).await?;
     }
     let Some((service, port)) = named.filter(|_| !options.off) else {
         healthy(context, &environment, &stage).await?;

@@ -45,12 +45,14 @@ pub async fn bring_up(context: &Context, environment: &Environment) -> Result<()
     leases_are_free(environment, &engine.containers(&environment.id).await?)?;
     let stage = context.ui.stage("up");
     stage.note("docker compose up");
-    let started = stack::run_compose(environment, &["up", "--detach", "--remove-orphans"]).await;
+    let started = stack::start(&*engine, environment, &["up", "--detach", "--remove-orphans"]).await;
     let services = environment.release()?.services();
     // Compose names a service that failed, the engine knows what it said.
     if let Err(error) = started {
-        stack::wait_healthy(&*engine, environment, &services, Duration::ZERO, |_| {}).await?;
-        return Err(error);
+        return Err(match stack::wait_healthy(&*engine, environment, &services, Duration::ZERO, |_| {}).await {
+            Err(ill) => stack::because(ill, error),
+            Ok(_) => error,
+        });
     }
     let health = stack::wait_healthy(&*engine, environment, &services, HEALTH_LIMIT, |text| stage.note(text)).await?;
     stage.done(&format!("{} services healthy", health.len()));
@@ -93,7 +95,7 @@ pub async fn restart_services(context: &Context, environment: &Environment, want
     let engine = context.engine().await?;
     let stage = context.ui.stage("restart");
     let arguments: Vec<&str> = ["restart"].into_iter().chain(wanted.iter().copied()).collect();
-    stack::run_compose(environment, &arguments).await?;
+    stack::start(&*engine, environment, &arguments).await?;
     let services = environment.release()?.services();
     stack::wait_healthy(&*engine, environment, &services, HEALTH_LIMIT, |text| stage.note(text)).await?;
     stage.done(&wanted.join(", "));

@@ -28,6 +28,10 @@ pub struct Facts {
     pub root: bool,
     /// systemd runs this host's services.
     pub systemd: bool,
+    /// A program by which Podman reaps the processes of its containers.
+    pub catatonit: bool,
+    /// The program `podman` is on this host.
+    pub podman_installed: bool,
     pub user: String,
     /// `/etc/group` has this user in group `docker`; a session begun earlier does not know yet.
     pub in_docker_group: bool,
@@ -90,6 +94,9 @@ pub struct Engine {
     /// From `docker version`.
     #[serde(skip)]
     pub api: String,
+    /// Podman answers behind Docker's interface.
+    #[serde(skip)]
+    pub podman: bool,
 }
 
 impl Engine {

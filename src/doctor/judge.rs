@@ -81,6 +81,12 @@ fn silent(facts: &Facts, said: &str) -> Finding {
             .remedy(if facts.systemd { as_root(facts, "systemctl start docker") } else { "baibox doctor --fix".to_owned() })
             .fix(Fix::StartEngine);
     }
+    if facts.podman_installed {
+        let socket = if facts.root { "unix:///run/podman/podman.sock" } else { "unix://$XDG_RUNTIME_DIR/podman/podman.sock" };
+        let user = if facts.root { "" } else { " --user" };
+        return Finding::fault("engine", "Podman is installed, but `docker` is not told where it listens")
+            .remedy(format!("systemctl{user} start podman.socket && export DOCKER_HOST={socket}"));
+    }
     Finding::fault("engine", "`docker` is installed, but no engine that it could talk to")
         .remedy(as_root(facts, "apt-get install docker.io"))
         .fix(Fix::InstallEngine)
@@ -88,8 +94,9 @@ fn silent(facts: &Facts, said: &str) -> Finding {
 
 fn answering(facts: &Facts, engine: &Engine) -> Vec<Finding> {
     let store = if engine.containerd_store() { "containerd store" } else { "graph driver" };
+    let name = if engine.podman { "Podman" } else { "Docker" };
     let mut detail = format!(
-        "Docker {}, API {}, {} ({store}), cgroup {}, runtimes {}",
+        "{name} {}, API {}, {} ({store}), cgroup {}, runtimes {}",
         engine.server_version,
         engine.api,
         engine.driver,
@@ -101,9 +108,13 @@ fn answering(facts: &Facts, engine: &Engine) -> Vec<Finding> {
     }
     let mut findings = vec![match api(&engine.api) {
         Some(version) if version >= API => Finding::fine("engine", detail),
-        _ => Finding::fault("engine", format!("{detail}: baibox needs API {}.{}", API.0, API.1))
-            .remedy("install Docker 20.10 or newer"),
+        _ => Finding::fault("engine", format!("{detail}: baibox needs API {}.{}", API.0, API.1)).remedy(if engine.podman {
+            "install Podman 4 or newer"
+        } else {
+            "install Docker 20.10 or newer"
+        }),
     }];
+    findings.extend(podman(facts, engine));
     if !same_endpoint(&facts.endpoint, &facts.own_endpoint) {
         // Compose would start the stack on one engine, its images would be on another.
         let detail = format!("the Docker context leads to `{}`, but `DOCKER_HOST` is not set to it", facts.endpoint);
@@ -111,8 +122,30 @@ fn answering(facts: &Facts, engine: &Engine) -> Vec<Finding> {
     }
     if engine.driver == "vfs" {
         let detail = "the storage driver `vfs` copies every layer: slow, and several times the disk space";
-        findings
-            .push(Finding::warning("storage", detail).remedy("set `storage-driver` to `overlay2` in /etc/docker/daemon.json"));
+        let remedy = if engine.podman {
+            "set `driver` to `overlay` in /etc/containers/storage.conf, then `podman system reset`"
+        } else {
+            "set `storage-driver` to `overlay2` in /etc/docker/daemon.json"
+        };
+        findings.push(Finding::warning("storage", detail).remedy(remedy));
+    }
+    findings
+}
+
+/// What Podman needs of its host besides itself.
+fn podman(facts: &Facts, engine: &Engine) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if !engine.podman || !facts.local() {
+        return findings;
+    }
+    if !facts.catatonit {
+        let detail = "Podman has no `catatonit`, by which it starts services that reap their processes";
+        findings.push(Finding::fault("init", detail).remedy(as_root(facts, "apt-get install catatonit")));
+    }
+    if !facts.systemd {
+        let detail = "Podman leaves healthchecks to systemd, which does not run here: baibox asks while it waits, \
+                      and nobody later; `docker compose up` by hand waits for ever";
+        findings.push(Finding::warning("health", detail));
     }
     findings
 }

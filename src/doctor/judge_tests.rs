@@ -184,3 +184,35 @@ fn a_kernel_without_control_groups_is_told_before_an_engine_fails_on_it() {
     };
     check(bare, &[("engine", State::Fault, Some(Fix::StartEngine), ""), ("kernel", State::Fault, None, "cgroupfs-mount")]);
 }
+
+#[test]
+fn podman_is_known_with_what_it_lacks() {
+    use State::*;
+    let podman = |facts: &mut Facts| {
+        facts.endpoint = "unix:///run/podman/podman.sock".into();
+        facts.own_endpoint = facts.endpoint.clone();
+        facts.catatonit = true;
+        facts.engine = Answer::Engine(Box::new(Engine { podman: true, api: "1.41".into(), ..good_engine() }));
+    };
+    check(podman, &[]);
+    let mut facts = good();
+    podman(&mut facts);
+    assert!(judge(&facts).iter().any(|finding| finding.name == "engine" && finding.detail.starts_with("Podman 28.1")));
+    check(
+        |facts| {
+            podman(facts);
+            facts.catatonit = false;
+            facts.systemd = false;
+        },
+        &[("init", Fault, None, "apt-get install catatonit"), ("health", Warning, None, "baibox asks while it waits")],
+    );
+    check(
+        |facts| {
+            refused(facts, "Cannot connect to the Docker daemon");
+            facts.daemon_runs = false;
+            facts.daemon_installed = false;
+            facts.podman_installed = true;
+        },
+        &[("engine", Fault, None, "systemctl --user start podman.socket && export DOCKER_HOST=unix://$XDG_RUNTIME_DIR")],
+    );
+}

@@ -22,20 +22,22 @@ pub async fn look(folder: &Path) -> Facts {
         ask("id", &["-un"]),
     );
     let own_endpoint = crate::host::engine_address().unwrap_or_else(|| DEFAULT_SOCKET.into());
-    let (client, api) = versions(version);
+    let versions = versions(version);
     let user = user.and_then(Said::line).unwrap_or_default();
     let daemon = daemon();
     let mut facts = Facts {
         git: git.and_then(Said::line).map(|line| line.trim_start_matches("git version ").to_owned()),
-        client,
+        client: versions.client,
         daemon_installed: which("dockerd").is_some(),
         daemon_runs: daemon.is_some(),
         endpoint: context.and_then(Said::line).unwrap_or_else(|| own_endpoint.clone()),
         own_endpoint,
-        engine: answer(info, api),
+        engine: answer(info, versions.api, versions.podman),
         compose: compose.and_then(Said::line),
         root: rustix::process::geteuid().is_root(),
         systemd: systemd(),
+        catatonit: which("catatonit").is_some() || CATATONIT.iter().any(|place| Path::new(place).is_file()),
+        podman_installed: which("podman").is_some(),
         in_docker_group: facts::in_docker_group(&read("/etc/group"), &user),
         user,
         kernel: Some(read("/proc/sys/kernel/osrelease").trim().to_owned()).filter(|text| !text.is_empty()),
@@ -57,18 +59,40 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-/// Version of the client, and API of the engine if it answers.
-fn versions(said: Option<Said>) -> (Option<String>, String) {
-    let Some(said) = said else { return (None, String::new()) };
-    let value: serde_json::Value = serde_json::from_str(&said.output).unwrap_or_default();
-    let text = |path: &str| value.pointer(path).and_then(|text| text.as_str()).unwrap_or_default().to_owned();
-    (Some(text("/Client/Version")), text("/Server/ApiVersion"))
+/// Where Podman looks for it, see containers.conf(5).
+const CATATONIT: [&str; 4] = [
+    "/usr/libexec/podman/catatonit",
+    "/usr/local/libexec/podman/catatonit",
+    "/usr/lib/podman/catatonit",
+    "/usr/local/lib/podman/catatonit",
+];
+
+/// What `docker version` tells of both sides.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Versions {
+    client: Option<String>,
+    /// Of the engine, if it answers.
+    api: String,
+    podman: bool,
 }
 
-fn answer(said: Option<Said>, api: String) -> Answer {
+fn versions(said: Option<Said>) -> Versions {
+    let Some(said) = said else { return Versions::default() };
+    let value: serde_json::Value = serde_json::from_str(&said.output).unwrap_or_default();
+    let text = |path: &str| value.pointer(path).and_then(|text| text.as_str()).unwrap_or_default().to_owned();
+    let parts = value.pointer("/Server/Components").and_then(|parts| parts.as_array());
+    let podman = |part: &serde_json::Value| part["Name"].as_str().is_some_and(|name| name.starts_with("Podman"));
+    Versions {
+        client: Some(text("/Client/Version")),
+        api: text("/Server/ApiVersion"),
+        podman: parts.is_some_and(|parts| parts.iter().any(podman)),
+    }
+}
+
+fn answer(said: Option<Said>, api: String, podman: bool) -> Answer {
     let Some(said) = said else { return Answer::default() };
     match parse_engine(&said.output) {
-        Some(engine) => Answer::Engine(Box::new(facts::Engine { api, ..engine })),
+        Some(engine) => Answer::Engine(Box::new(facts::Engine { api, podman, ..engine })),
         None => Answer::Refused(said.errors),
     }
 }
@@ -158,8 +182,10 @@ mod tests {
     fn a_client_without_a_server_has_a_version_and_no_api() {
         let said = |output: &str| Some(Said { well: false, output: output.into(), errors: String::new() });
         let client = r#"{"Client":{"Version":"28.2.2"},"Server":null}"#;
-        assert_eq!(versions(said(client)), (Some("28.2.2".into()), String::new()));
-        assert_eq!(versions(None).0, None);
-        assert_eq!(answer(None, String::new()), Answer::Refused(String::new()));
+        assert_eq!(versions(said(client)), Versions { client: Some("28.2.2".into()), ..Versions::default() });
+        assert_eq!(versions(None).client, None);
+        assert_eq!(answer(None, String::new(), false), Answer::Refused(String::new()));
+        let podman = r#"{"Client":{"Version":"1"},"Server":{"ApiVersion":"1.41","Components":[{"Name":"Podman Engine"}]}}"#;
+        assert!(versions(said(podman)).podman);
     }
 }

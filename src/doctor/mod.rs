@@ -46,7 +46,7 @@ pub enum Fix {
 /// One thing that baibox needs, and how it stands with it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
-    /// `git`, `engine`, `context`, `storage`, `compose`, `kernel`, `limits`, `memory`, `disk` or `ports`.
+    /// `git`, `engine`, `init`, `health`, `context`, `storage`, `compose`, `kernel`, `limits`, `memory`, `disk` or `ports`.
     pub name: &'static str,
     pub state: State,
     pub detail: String,

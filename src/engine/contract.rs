@@ -3,6 +3,9 @@
 use super::*;
 use crate::oci::{Image, Layer, Node, Settings, Tree, write_archive};
 
+#[path = "../../tests/world/podman.rs"]
+mod service;
+
 /// An image of these layers, each with one file, and the bytes of its fragments.
 fn image(reference: &str, texts: &[&str]) -> (Image, BTreeMap<Digest, Vec<u8>>) {
     let mut blobs = BTreeMap::new();
@@ -94,4 +97,14 @@ async fn a_sandbox_keeps_the_contract() {
     let store = tempfile::tempdir().unwrap();
     contract_of_executors(&Sandbox::new(store.path()).unwrap()).await;
     assert_eq!(std::fs::read_dir(store.path().join("steps")).unwrap().count(), 0, "nothing is left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Podman and root: run tests/all"]
+async fn podman_keeps_the_contract() {
+    let scratch = tempfile::tempdir().unwrap();
+    let podman = service::Podman::start(scratch.path());
+    let engine = Docker::at(Some(podman.address())).await.unwrap();
+    assert_eq!(engine.facts().await.unwrap().kind, Kind::Podman);
+    contract(&engine).await;
 }

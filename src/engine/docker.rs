@@ -1,6 +1,7 @@
 //! The Docker Engine API, also as Podman speaks it. The only file that names bollard.
 
-use super::{ArchiveWriter, Container, Engine, Executor, Facts, HeldImage, Output, Said, Step};
+use super::podman::Healthchecks;
+use super::{ArchiveWriter, Container, Engine, Executor, Facts, HeldImage, Kind, Output, Said, Step};
 use crate::error::Fault;
 use crate::model::{Digest, ENVIRONMENT_LABEL, EnvironmentId};
 use anyhow::{Context, Result};
@@ -17,12 +18,18 @@ use tokio::io::AsyncWriteExt;
 
 pub struct Docker {
     api: bollard::Docker,
+    /// Where it listens, if that is a socket of this machine.
+    socket: Option<String>,
 }
 
 impl Docker {
     /// Connects to `DOCKER_HOST` or the usual socket and agrees on an API version.
     pub async fn connect() -> Result<Self> {
-        let address = crate::host::engine_address();
+        Self::at(crate::host::engine_address()).await
+    }
+
+    /// The same for an address; `None` is the usual socket.
+    pub async fn at(address: Option<String>) -> Result<Self> {
         let unreachable = || {
             let place = address.clone().unwrap_or_else(|| "the default socket".into());
             Fault::engine(format!("no container engine answers at {place}"))
@@ -47,10 +54,12 @@ impl Docker {
         };
         let api = api.with_context(unreachable)?;
         let api = api.negotiate_version().await.with_context(unreachable)?;
-        Ok(Self { api })
+        let socket = address.unwrap_or_else(|| DEFAULT_SOCKET.into()).strip_prefix("unix://").map(str::to_owned);
+        Ok(Self { api, socket })
     }
 }
 
+const DEFAULT_SOCKET: &str = "unix:///var/run/docker.sock";
 /// On containers of steps: what they do, and for which process.
 const STEP_LABEL: &str = "ai.baibox.step";
 const PROCESS_LABEL: &str = "ai.baibox.process";
@@ -234,11 +243,12 @@ impl Executor for Docker {
 #[async_trait]
 impl Engine for Docker {
     async fn facts(&self) -> Result<Facts> {
-        let info = self.api.info().await.context("the engine does not say what it is")?;
+        let (info, kind) = tokio::try_join!(async { self.api.info().await.map_err(anyhow::Error::from) }, self.kind())
+            .context("the engine does not say what it is")?;
         let containerd_store =
             info.driver_status.iter().flatten().any(|pair| pair.iter().any(|word| word.contains("io.containerd.snapshotter")));
         Ok(Facts {
-            name: info.name.unwrap_or_default(),
+            kind,
             version: info.server_version.unwrap_or_default(),
             id: info.id.unwrap_or_default(),
             architecture: match info.architecture.as_deref() {
@@ -286,6 +296,17 @@ impl Engine for Docker {
         let options = query::ListImagesOptions { filters: of_environment(environment), ..Default::default() };
         let list = self.api.list_images(Some(options)).await.context("the engine does not list its images")?;
         Ok(list.into_iter().map(|summary| summary.id).collect())
+    }
+
+    async fn ask_health(&self, environment: &EnvironmentId) -> Result<bool> {
+        let (Kind::Podman, Some(socket)) = (self.kind().await?, &self.socket) else { return Ok(false) };
+        let healthchecks = Healthchecks::at(socket)?;
+        for container in self.containers(environment).await? {
+            if container.state == "running" && container.health == "starting" {
+                healthchecks.ask(&container.id).await?;
+            }
+        }
+        Ok(true)
     }
 
     async fn exec(&self, container: &str, command: &[String]) -> Result<Said> {
@@ -358,6 +379,12 @@ impl Engine for Docker {
 }
 
 impl Docker {
+    /// Podman names its own parts behind the same interface.
+    async fn kind(&self) -> Result<Kind> {
+        let parts = self.api.version().await?.components.unwrap_or_default();
+        Ok(if parts.iter().any(|part| part.name.starts_with("Podman")) { Kind::Podman } else { Kind::Docker })
+    }
+
     async fn drive_step(&self, step: &Step, id: &str, output: &Path) -> Result<()> {
         let failed = || format!("the step `{}` did not run", step.name);
         if let Some(input) = &step.input {

@@ -121,7 +121,7 @@ impl Engine for Fake {
     async fn facts(&self) -> Result<Facts> {
         drop(self.called("facts", "")?);
         Ok(Facts {
-            name: "fake".into(),
+            kind: Kind::Docker,
             version: "25.0.0".into(),
             id: "fake".into(),
             architecture: "amd64".into(),
@@ -137,6 +137,9 @@ impl Engine for Fake {
     async fn images_of(&self, environment: &EnvironmentId) -> Result<Vec<String>> {
         let own = |image: &&HeldImage| image.references.iter().any(|name| name.starts_with(&format!("{environment}/")));
         Ok(self.called("images_of", environment.as_str())?.images.iter().filter(own).map(|image| image.id.clone()).collect())
+    }
+    async fn ask_health(&self, environment: &EnvironmentId) -> Result<bool> {
+        self.called("ask_health", environment.as_str()).map(|_| false)
     }
     async fn exec(&self, container: &str, command: &[String]) -> Result<Said> {
         drop(self.called("exec", &format!("{container} {}", command.join(" ")))?);

@@ -5,6 +5,7 @@ mod contract;
 mod docker;
 #[cfg(test)]
 mod fake;
+mod podman;
 pub mod sandbox;
 
 pub use docker::Docker;
@@ -21,7 +22,7 @@ use std::path::Path;
 /// What the engine says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    pub name: String,
+    pub kind: Kind,
     pub version: String,
     /// Identity of this engine's data, to know it again.
     pub id: String,
@@ -32,10 +33,25 @@ pub struct Facts {
     pub runtimes: Vec<String>,
 }
 
+/// Whose engine speaks the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Docker,
+    Podman,
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Debug::fmt(self, out)
+    }
+}
+
 impl Facts {
     /// Healthchecks may have an interval of their own while a service starts: since API 1.44, Docker 25.
     pub fn has_start_interval(&self) -> bool {
-        self.version.split('.').next().and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major >= 25)
+        // Podman counts its versions by itself, and knows no such interval behind this interface.
+        self.kind == Kind::Docker
+            && self.version.split('.').next().and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major >= 25)
     }
 }
 
@@ -133,6 +149,8 @@ pub trait Engine: Executor {
     async fn containers(&self, environment: &EnvironmentId) -> Result<Vec<Container>>;
     /// IDs of images with the environment's label, which its tests built.
     async fn images_of(&self, environment: &EnvironmentId) -> Result<Vec<String>>;
+    /// Has containers that start asked for their health; false where the engine does that by its own clock.
+    async fn ask_health(&self, environment: &EnvironmentId) -> Result<bool>;
     async fn exec(&self, container: &str, command: &[String]) -> Result<Said>;
     async fn last_log(&self, container: &str, lines: u32) -> Result<String>;
     async fn remove_container(&self, id: &str) -> Result<()>;

@@ -27,7 +27,9 @@ pub fn create(
         taken.insert(port);
         leases.insert(service.clone(), port);
     }
-    let used: Vec<String> = subnets.iter().cloned().chain(all.iter().map(|other| other.subnet.clone())).collect();
+    // Another engine beside this one has networks, too.
+    let there = subnets.iter().cloned().chain(crate::host::networks());
+    let used: Vec<String> = there.chain(all.iter().map(|other| other.subnet.clone())).collect();
     let (subnet, gateway) = free_subnet(&used)?;
     let secrets = ["database", "storage-manager", "storage-client"].map(|name| (name.to_owned(), random_word(32))).into();
     Ok(Environment {

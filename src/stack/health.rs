@@ -43,8 +43,35 @@ pub fn judge(services: &BTreeMap<String, bool>, containers: &[Container]) -> Hea
         .collect()
 }
 
+/// Asks services for their health while `work` goes on, on an engine that has no clock for that.
+pub(super) async fn asking<T>(engine: &dyn Engine, environment: &Environment, work: impl Future<Output = T>) -> T {
+    let asking = async {
+        loop {
+            // What cannot be asked now is asked again; how long that may go on is said where it is waited.
+            if matches!(engine.ask_health(&environment.id).await, Ok(false)) {
+                return std::future::pending().await;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::select! {
+        outcome = work => outcome,
+        never = asking => never,
+    }
+}
+
 /// Waits until every service is good; an ill one or the end of `limit` is a failure with evidence.
 pub async fn wait_healthy(
+    engine: &dyn Engine,
+    environment: &Environment,
+    services: &BTreeMap<String, bool>,
+    limit: Duration,
+    note: impl FnMut(&str),
+) -> Result<Health> {
+    asking(engine, environment, watch(engine, environment, services, limit, note)).await
+}
+
+async fn watch(
     engine: &dyn Engine,
     environment: &Environment,
     services: &BTreeMap<String, bool>,
@@ -64,8 +91,11 @@ pub async fn wait_healthy(
         }
         let late = begin.elapsed() > limit;
         if !ill.is_empty() || late {
-            let unwell = if ill.is_empty() { &starting } else { &ill };
-            let mut message = if late && ill.is_empty() {
+            let none_ill = ill.is_empty();
+            let mut unwell = if none_ill { starting } else { ill };
+            // Those that can say something come first.
+            unwell.sort_by_key(|service| !containers.iter().any(|container| container.service == **service));
+            let mut message = if none_ill {
                 format!("after {} s these services are not healthy: {}", limit.as_secs(), unwell.join(", "))
             } else {
                 format!("these services are ill: {}", unwell.join(", "))

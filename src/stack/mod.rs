@@ -12,11 +12,13 @@ pub use health::{Health, Verdict, judge, wait_healthy};
 pub use limits::granted_limits;
 pub use verify::{Proof, verify};
 
+use crate::engine::Engine;
 use crate::environment::Environment;
 use crate::error::Fault;
 use crate::model::EnvironmentId;
 use anyhow::{Context, Result};
 use std::process::Stdio;
+use std::time::Duration;
 use tokio::process::Command;
 
 /// `docker compose` on the environment's files and project, before its verb.
@@ -36,6 +38,33 @@ pub fn end_compose(id: &EnvironmentId) -> Result<()> {
         let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
     }
     Ok(())
+}
+
+/// Services that are ill, and why Compose could not start them.
+pub fn because(ill: anyhow::Error, cause: anyhow::Error) -> anyhow::Error {
+    match ill.downcast::<Fault>() {
+        Ok(ill) => cause.context(ill),
+        Err(other) => other,
+    }
+}
+
+/// How long Compose may take to start services in their order, one-shots included.
+const START_LIMIT: Duration = Duration::from_secs(600);
+
+/// Runs a verb of Compose that starts services and may wait for their health, to its end.
+pub async fn start(engine: &dyn Engine, environment: &Environment, arguments: &[&str]) -> Result<()> {
+    let started = health::asking(engine, environment, run_compose(environment, arguments));
+    // On its end Compose ends too; what it started stays, and tells why it took so long.
+    tokio::time::timeout(START_LIMIT, started)
+        .await
+        .with_context(|| {
+            Fault::unhealthy(format!("`docker compose {}` was given up after {} s", arguments.join(" "), START_LIMIT.as_secs()))
+                .hint(format!(
+                    "see what the services wait for: `baibox status --env {0}`, `baibox logs --env {0}`",
+                    environment.id
+                ))
+        })?
+        .map(drop)
 }
 
 /// Runs a verb of Compose to its end; what it said is in the error if it fails.
