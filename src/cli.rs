@@ -2,7 +2,7 @@
 
 mod contrib;
 
-pub use contrib::{Check, Contrib, Fork, News, Start, Test, Worked};
+pub use contrib::{Check, Contrib, Fork, News, Start, Sync, Test, Worked};
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -58,6 +58,8 @@ pub enum Command {
     /// Dev containers that work without baibox
     #[command(subcommand)]
     Devcontainer(Devcontainer),
+    /// Fetch, and move clean trees on to upstream's newest commits; say which images change
+    Sync(Sync),
     /// The way to a pull request: branch, checks, news and tests by upstream's rules
     #[command(subcommand)]
     Contrib(Contrib),
@@ -147,6 +149,21 @@ pub struct Sources {
     /// Base URL that component repositories are cloned from; `file://` works
     #[arg(long, value_name = "URL")]
     pub git_base: Option<String>,
+    /// Clone this component's repository from here
+    #[arg(long, value_name = "COMPONENT=URL")]
+    pub url: Vec<String>,
+    /// Take this branch, tag or commit of a component, in the place of the release's branch
+    #[arg(long = "ref", value_name = "COMPONENT=REF")]
+    pub reference: Vec<String>,
+    /// Take this branch of the client
+    #[arg(long, value_name = "BRANCH")]
+    pub client_branch: Option<String>,
+    /// Make `origin` the fork of this account, and the project's own repository `upstream`
+    #[arg(long, value_name = "USER")]
+    pub fork: Option<String>,
+    /// Clone the newest commits alone, and share nothing with other environments
+    #[arg(long)]
+    pub shallow: bool,
     /// Also bring the source tree of an optional component, such as accelerator-cuda
     #[arg(long, value_name = "COMPONENT")]
     pub with: Vec<String>,

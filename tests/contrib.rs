@@ -238,3 +238,73 @@ fn one_command_makes_the_fork_origin() {
     desk.refuses(&["check", "-c", "nothing"], 2, &["has no component `nothing`"]);
     desk.refuses(&["check", "-c", "agent"], 1, &["is not a git working tree", "it brings what is missing"]);
 }
+
+#[test]
+fn sync_moves_clean_trees_and_tells_of_the_rest() {
+    let desk = Desk::new();
+    let (tree, upstream) = (desk.tree(), desk.upstream());
+    // The other trees came from elsewhere; what they say of themselves decides images.
+    for (name, project) in [
+        ("manager", "backend.ai-manager"),
+        ("agent", "backend.ai-agent"),
+        ("common", "backend.ai-common"),
+        ("storage-proxy", "backend.ai-storage-proxy"),
+        ("webserver", "backend.ai-webserver"),
+        ("client", "backend.ai-client"),
+    ] {
+        let folder = if name == "manager" { upstream.clone() } else { desk.environment().join(name) };
+        fs::create_dir_all(folder.join("src/ai/backend/x")).unwrap();
+        fs::write(folder.join("setup.cfg"), format!("[metadata]\nname = {project}\n")).unwrap();
+        fs::write(folder.join("src/ai/backend/x/VERSION"), "1").unwrap();
+    }
+    commit(&upstream, "setup: Say what it is");
+    let sync = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_baibox"))
+            .arg("sync")
+            .args(arguments)
+            .current_dir(&tree)
+            .env("XDG_CACHE_HOME", desk.scratch.path().join("cache"))
+            .env("DOCKER_HOST", "unix:///nonexistent/engine.sock")
+            .output()
+            .unwrap();
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        (output.status.code().unwrap(), text)
+    };
+    let says = |parts: &[&str]| {
+        let (code, text) = sync(&[]);
+        assert_eq!(code, 0, "{text}");
+        assert!(parts.iter().all(|part| text.contains(part)), "{parts:?} in {text}");
+    };
+    git(&tree, &["pull", "--quiet"]);
+    says(&["nothing new"]);
+    fs::write(upstream.join("more.py"), "").unwrap();
+    commit(&upstream, "fix: Something");
+    says(&["1 new commit", "no image changes", "baibox restart --env desk"]);
+    assert!(tree.join("more.py").is_file());
+
+    // An entry point is in images; a revision of the schema is in the database.
+    let points = "[options.entry_points]\nbackendai_x = \n    a = b:c\n";
+    fs::write(upstream.join("setup.cfg"), format!("[metadata]\nname = backend.ai-manager\n{points}")).unwrap();
+    let revision = upstream.join("src/ai/backend/manager/models/alembic/versions");
+    fs::create_dir_all(&revision).unwrap();
+    fs::write(revision.join("abc_add.py"), "").unwrap();
+    commit(&upstream, "feat: Add");
+    says(&["schema moves: abc_add.py", "images that change: manager\n", "baibox up --env desk", "alembic upgrade head"]);
+
+    commit(&upstream, "fix: Yet another");
+    fs::write(tree.join("more.py"), "mine").unwrap();
+    says(&["stays: uncommitted changes", "merge --ff-only origin/21.03", "0 of 1 trees moved, 1 stay"]);
+    assert_eq!(fs::read_to_string(tree.join("more.py")).unwrap(), "mine");
+    commit(&tree, "fix: Mine");
+    says(&["stays: diverged, 1 commits here and 1 in origin/21.03", "rebase origin/21.03"]);
+    git(&tree, &["switch", "--quiet", "--create", "fix/mine"]);
+    says(&["stays: a topic branch, 1 commits above origin/21.03 and 1 behind"]);
+    git(&tree, &["checkout", "--quiet", "--detach"]);
+    says(&["stays: no branch is checked out", "switch 21.03"]);
+    git(&tree, &["remote", "set-url", "origin", "file:///nowhere"]);
+    let (code, text) = sync(&[]);
+    assert!(
+        code == 1 && text.contains("cannot fetch the branch `21.03` of manager") && text.contains("nothing was changed"),
+        "{text}"
+    );
+}

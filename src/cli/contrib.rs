@@ -83,3 +83,9 @@ pub struct Fork {
     #[arg(long, short, value_name = "COMPONENT")]
     pub component: Option<String>,
 }
+
+#[derive(Debug, Args)]
+pub struct Sync {
+    #[command(flatten)]
+    pub one: One,
+}

@@ -100,7 +100,8 @@ fn create(context: &Context, release: &Release, subnets: &[String]) -> Result<En
 }
 
 async fn work(context: &Context, options: &Ci, components: &[&Component], run: &mut Run, output: &Path) -> Result<()> {
-    sources::bring(context, &options.sources, &run.environment.folder, &run.release).await?;
+    let references = sources::references(&options.sources, &run.release)?;
+    sources::bring(context, &options.sources, &run.environment.folder, &run.release, &references).await?;
     for component in &run.release.components {
         let tree = run.environment.folder.join(&component.name);
         run.sources.insert(component.name.clone(), source::provenance(&tree).await?);

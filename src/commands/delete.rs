@@ -6,6 +6,7 @@ use crate::model::EnvironmentId;
 use crate::source;
 use crate::stack;
 use anyhow::{Context as _, Result};
+use std::path::PathBuf;
 
 pub async fn run(context: &Context, options: &Delete) -> Result<()> {
     let id = EnvironmentId::parse(&options.id)?;
@@ -13,7 +14,8 @@ pub async fn run(context: &Context, options: &Delete) -> Result<()> {
     let environment = environment::find(&context.store, Some(&id), std::path::Path::new("/"))?;
     let engine = context.engine().await?;
     let leftovers = stack::leftovers(&*engine, &environment, &all).await?;
-    let trees = source::trees(&environment.folder)?;
+    let stays = |tree: &PathBuf| tree.file_name().is_some_and(|name| environment.adopted.contains(&*name.to_string_lossy()));
+    let trees: Vec<PathBuf> = source::trees(&environment.folder)?.into_iter().filter(|tree| !stays(tree)).collect();
     let mut unsaved = Vec::new();
     for tree in &trees {
         let state = source::state(tree).await?;
@@ -26,7 +28,7 @@ pub async fn run(context: &Context, options: &Delete) -> Result<()> {
         leftovers.networks.iter().map(|name| format!("network   {name}")).collect(),
         leftovers.volumes.iter().map(|name| format!("volume    {name}")).collect(),
         leftovers.images.iter().map(|name| format!("image     {name}")).collect(),
-        vec![format!("folder    {}", environment.folder.display())],
+        ours(&environment)?.iter().map(|path| format!("folder    {}", path.display())).collect(),
     ]
     .concat()
     .join("\n");
@@ -56,12 +58,34 @@ pub async fn now(context: &Context, environment: &Environment) -> Result<()> {
 
 async fn erase(context: &Context, environment: &Environment, leftovers: &stack::Leftovers) -> Result<()> {
     stack::remove(&*context.engine().await?, environment, leftovers).await?;
-    // Services run as root: what they wrote in the folder may need root to remove.
-    std::fs::remove_dir_all(&environment.folder)
-        .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
-        .with_context(|| {
-            Fault::new(format!("cannot remove the folder `{}`", environment.folder.display()))
-                .hint(format!("type `sudo rm -r {}` and the same command again", environment.folder.display()))
-        })?;
+    for path in ours(environment)? {
+        // Services run as root: what they wrote in the folder may need root to remove.
+        let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        removed.or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }).with_context(
+            || {
+                Fault::new(format!("cannot remove the folder `{}`", path.display()))
+                    .hint(format!("type `sudo rm -r {}` and the same command again", path.display()))
+            },
+        )?;
+    }
     environment.forget(&context.store)
+}
+
+/// What of the folder belongs to the environment: all of it, or what was brought beside trees that were there.
+fn ours(environment: &Environment) -> Result<Vec<PathBuf>> {
+    let folder = &environment.folder;
+    if environment.adopted.is_empty() {
+        return Ok(vec![folder.clone()]);
+    }
+    let release = environment.release()?;
+    let trees = release.components.iter().chain(&release.optional).map(|component| component.name.as_str());
+    let brought = trees.filter(|name| !environment.adopted.contains(*name));
+    let files = [".devcontainer", ".vscode/launch.json", ".baibox"];
+    let mut ours: Vec<PathBuf> = brought.chain(files).map(|name| folder.join(name)).filter(|path| path.exists()).collect();
+    // A folder that holds nothing of anybody else goes whole.
+    let editors = folder.join(".vscode");
+    if std::fs::read_dir(&editors).is_ok_and(|entries| entries.count() == 1) && ours.contains(&editors.join("launch.json")) {
+        ours.push(editors);
+    }
+    Ok(ours)
 }

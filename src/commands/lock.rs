@@ -40,7 +40,8 @@ async fn python(context: &Context, options: &Lock, branch: &str) -> Result<()> {
     // What was pinned before is only told, so a release may be without.
     let before = Catalog::release(branch).ok().and_then(|release| release.python_lock);
     let scratch = tempfile::tempdir_in(context.store.temporary())?;
-    sources::bring(context, &options.sources, scratch.path(), &release).await?;
+    let references = sources::references(&options.sources, &release)?;
+    sources::bring(context, &options.sources, scratch.path(), &release, &references).await?;
     let stage = context.ui.stage("lock");
     let builder = build::builder(context).await?;
     let now = build::requirements(scratch.path(), &release);

@@ -21,6 +21,7 @@ mod releases;
 mod repro;
 mod sources;
 mod status;
+mod sync;
 mod up;
 mod verify;
 mod watch;
@@ -146,6 +147,7 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<()> {
         Command::Restart(options) => lifecycle::restart(&context, &options).await,
         Command::Push(options) => push::run(&context, &options).await,
         Command::Devcontainer(crate::cli::Devcontainer::Export(options)) => export::run(&context, &options).await,
+        Command::Sync(options) => sync::run(&context, &options).await,
         Command::Contrib(options) => contrib::run(&context, &options).await,
         Command::Ci(options) => ci::run(&context, &options).await,
         Command::Repro(options) => repro::run(&context, &options).await,

@@ -9,7 +9,7 @@ use crate::fetch::Fetcher;
 use crate::lock::Lock;
 use crate::model::{Branch, EnvironmentId};
 use crate::release::Catalog;
-use crate::source::{self, Origin, Provenance};
+use crate::source::{self, Provenance};
 use anyhow::{Context as _, Result};
 use std::path::Path;
 
@@ -106,7 +106,7 @@ async fn imported(
     into: &Path,
 ) -> Result<()> {
     let (fetcher, builder) = (Fetcher::new(&context.store)?, build::builder(context).await?);
-    source::ensure(&Origin::Pypi, &sources::of(component), branch, into, &fetcher, &context.store, &builder.index).await?;
+    source::publish(&sources::of(component), branch, into, &fetcher, &context.store, &builder.index).await?;
     let commit = source::commit(into).await?;
     anyhow::ensure!(
         commit == known.commit,

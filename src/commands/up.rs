@@ -33,10 +33,11 @@ async fn line(context: &Context, options: Up) -> Result<Option<Environment>> {
         dry_run(context, &options, environment, &release).await?;
         return Ok(None);
     }
+    environment.references.extend(sources::references(&options.sources, &release)?);
     environment.save(&context.store)?;
     // From here on others see its ports and network.
     drop(choosing);
-    sources::bring(context, &options.sources, &environment.folder, &release).await?;
+    sources::bring(context, &options.sources, &environment.folder, &release, &environment.references).await?;
     if let Some(cache) = &options.cache {
         super::push::warm(context, &environment, cache).await?;
     }
@@ -69,7 +70,8 @@ async fn dry_run(context: &Context, options: &Up, mut environment: Environment, 
     let scratch = tempfile::tempdir_in(context.store.temporary())?;
     if release.components.iter().any(|component| !environment.folder.join(&component.name).exists()) {
         environment.folder = scratch.path().to_owned();
-        sources::bring(context, &options.sources, scratch.path(), release).await?;
+        environment.references.extend(sources::references(&options.sources, release)?);
+        sources::bring(context, &options.sources, scratch.path(), release, &environment.references).await?;
     }
     for unmet in crate::lock::unmet(&locked, &lock.python, &build::requirements(&environment.folder, &locked))? {
         context.ui.remark("lock", &format!("{unmet}: Python packages would be resolved again, and the plan with them"));
@@ -140,6 +142,15 @@ fn open(context: &Context, options: &Up, here: &Path, subnets: &[String]) -> Res
     let folder = path.unwrap_or_else(|| here.join(id.as_str()));
     let release = Catalog::release(branch.as_str())?;
     let environment = environment::create(id, branch, folder, &release.ports, &all, subnets)?;
+    if !environment.adopted.is_empty() {
+        let names: Vec<&str> = environment.adopted.iter().map(String::as_str).collect();
+        let what = format!(
+            "{} of `{}` are taken as they are, and stay when the environment goes",
+            names.join(", "),
+            environment.folder.display()
+        );
+        context.ui.remark("source", &what);
+    }
     for (service, wanted) in &release.ports {
         let port = environment.ports[service];
         if port != *wanted {

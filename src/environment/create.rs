@@ -3,6 +3,7 @@
 use super::{Environment, free_port, free_subnet, listens_nowhere, random_word};
 use crate::error::Fault;
 use crate::model::{Branch, EnvironmentId};
+use crate::release::Catalog;
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -19,7 +20,10 @@ pub fn create(
     all: &[Environment],
     subnets: &[String],
 ) -> Result<Environment> {
-    empty_or_ours(&folder, &id)?;
+    let adopted = adopted(&folder, &id, &branch)?;
+    if adopted.is_empty() {
+        empty_or_ours(&folder, &id)?;
+    }
     let mut taken: BTreeSet<u16> = all.iter().flat_map(|other| other.ports.values().copied()).collect();
     let mut leases = BTreeMap::new();
     for (service, wanted) in ports {
@@ -42,10 +46,29 @@ pub fn create(
         secrets,
         ulimits: None,
         debug: BTreeMap::new(),
+        references: BTreeMap::new(),
+        adopted,
         owner: None,
         images: BTreeMap::new(),
         superseded: BTreeSet::new(),
     })
+}
+
+/// Names of components that have git working trees in a folder which is no environment yet.
+fn adopted(folder: &Path, id: &EnvironmentId, branch: &Branch) -> Result<BTreeSet<String>> {
+    if folder.join(".baibox").join(id.as_str()).is_dir() {
+        return Ok(BTreeSet::new());
+    }
+    let release = Catalog::release(branch.as_str())?;
+    let names = release.components.iter().chain(&release.optional).map(|component| component.name.clone());
+    let found: BTreeSet<String> = names.filter(|name| folder.join(name).join(".git").exists()).collect();
+    // These would be written, and are somebody's.
+    if let Some(taken) = [".baibox", ".devcontainer"].into_iter().find(|name| !found.is_empty() && folder.join(name).exists()) {
+        return Err(Fault::usage(format!("`{}` is there already", folder.join(taken).display()))
+            .hint("move it away, or name another folder with `--path FOLDER`")
+            .into());
+    }
+    Ok(found)
 }
 
 /// A folder with other things in it is not taken over.
@@ -76,5 +99,22 @@ mod tests {
         assert!(empty_or_ours(folder.path(), &id).is_err());
         std::fs::create_dir_all(folder.path().join(".baibox/one")).unwrap();
         empty_or_ours(folder.path(), &id).unwrap();
+    }
+
+    #[test]
+    fn clones_that_are_there_are_taken_and_nobodys_files_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let branch = Branch::parse("21.03", &["21.03".to_owned()]).unwrap();
+        let id = EnvironmentId::parse("one").unwrap();
+        let taken = || adopted(folder.path(), &id, &branch);
+        std::fs::create_dir_all(folder.path().join("other/.git")).unwrap();
+        std::fs::create_dir_all(folder.path().join("agent")).unwrap();
+        assert!(taken().unwrap().is_empty(), "neither another repository nor a plain folder");
+        std::fs::create_dir_all(folder.path().join("manager/.git")).unwrap();
+        assert_eq!(taken().unwrap(), ["manager".to_owned()].into());
+        std::fs::create_dir(folder.path().join(".devcontainer")).unwrap();
+        assert!(taken().unwrap_err().to_string().contains("is there already"));
+        std::fs::create_dir_all(folder.path().join(".baibox/one")).unwrap();
+        assert!(taken().unwrap().is_empty(), "it is an environment already");
     }
 }

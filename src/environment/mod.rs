@@ -37,6 +37,12 @@ pub struct Environment {
     /// Services that run under the debugger; `true` if they wait for it to attach.
     #[serde(default)]
     pub debug: BTreeMap<String, bool>,
+    /// Branches, tags and commits that were asked for, by component.
+    #[serde(default)]
+    pub references: BTreeMap<String, String>,
+    /// Trees that were there before the environment, and stay when it goes.
+    #[serde(default)]
+    pub adopted: BTreeSet<String>,
     /// Process that the environment goes with, if it is a throw-away one: see [`crate::host::process`].
     #[serde(default)]
     pub owner: Option<String>,

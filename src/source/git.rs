@@ -1,6 +1,5 @@
 //! The host's git: clones, and what of a tree is only here.
 
-use super::settle;
 use crate::error::Fault;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -118,25 +117,8 @@ pub fn trees(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Clones a branch; the tree has its name only when it is whole.
-pub async fn clone(base: &str, repository: &str, branch: &str, into: &Path) -> Result<()> {
-    let url = format!("{}/{repository}", base.trim_end_matches('/'));
-    let parent = into.parent().context("a source tree needs a folder around it")?;
-    std::fs::create_dir_all(parent).with_context(|| format!("cannot create `{}`", parent.display()))?;
-    let scratch = tempfile::Builder::new().prefix(".baibox-clone-").tempdir_in(parent)?;
-    let tree = scratch.path().join("tree");
-    let place = tree.to_string_lossy().into_owned();
-    let fetched = run_git(parent, &["clone", "--quiet", "--branch", branch, "--", &url, &place]).await;
-    fetched.with_context(|| {
-        Fault::new(format!("cannot clone the branch `{branch}` of `{url}`"))
-            .hint("name another place with `--git-base URL`, or take PyPI's source distributions with `--source pypi`")
-    })?;
-    remember_tags(&tree).await?;
-    settle(&tree, into)
-}
-
 /// Tags may name commits on no branch; without this a fresh clone would look like unpushed work.
-async fn remember_tags(tree: &Path) -> Result<()> {
+pub(super) async fn remember_tags(tree: &Path) -> Result<()> {
     let format = format!("create {PUBLISHED}/%(refname:lstrip=2) %(objectname)");
     let refs = run_git(tree, &["for-each-ref", "--format", &format, "refs/tags"]).await?;
     if refs.is_empty() {
@@ -154,16 +136,17 @@ async fn remember_tags(tree: &Path) -> Result<()> {
 }
 
 /// Whether a repository answers in a short time.
-pub async fn reachable(base: &str, repository: &str) -> bool {
-    let url = format!("{}/{repository}", base.trim_end_matches('/'));
+pub async fn reachable(url: &str) -> bool {
     let mut command = git(Path::new("/"));
-    command.args(["ls-remote", "--heads", "--", &url]).stdout(Stdio::null()).stderr(Stdio::null());
+    command.args(["ls-remote", "--heads", "--", url]).stdout(Stdio::null()).stderr(Stdio::null());
     matches!(tokio::time::timeout(PATIENCE, command.status()).await, Ok(Ok(status)) if status.success())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::objects::{self, find};
+    use crate::store::Store;
     use std::fs;
 
     const WHO: [&str; 4] = ["-c", "user.name=a", "-c", "user.email=a@b"];
@@ -172,6 +155,12 @@ mod tests {
         fs::write(tree.join(file), file).unwrap();
         run_git(tree, &["add", "--all"]).await.unwrap();
         run_git(tree, &[&WHO[..], &["commit", "--quiet", "--message", file]].concat()).await.unwrap();
+    }
+
+    async fn clone(folder: &tempfile::TempDir, repository: &str, reference: &str, into: &Path) -> Result<()> {
+        let store = Store::open(&folder.path().join("store")).unwrap();
+        let found = find(&format!("file://{}/{repository}", folder.path().display()), reference).await?;
+        objects::clone(&store, &found, false, into).await
     }
 
     /// A published repository `x` with a branch and a tag on no branch, and a clone of it.
@@ -187,7 +176,7 @@ mod tests {
         run_git(&origin, &["checkout", "--quiet", "21.03"]).await.unwrap();
         run_git(&origin, &["branch", "-D", "gone"]).await.unwrap();
         let tree = folder.path().join("env/x");
-        clone(&format!("file://{}/", folder.path().display()), "x", "21.03", &tree).await.unwrap();
+        clone(&folder, "x", "21.03", &tree).await.unwrap();
         (folder, tree)
     }
 
@@ -234,12 +223,11 @@ mod tests {
     #[tokio::test]
     async fn a_clone_never_takes_the_place_of_what_is_there() {
         let (folder, tree) = cloned().await;
-        let base = format!("file://{}", folder.path().display());
         fs::write(tree.join("work"), "mine").unwrap();
-        assert!(clone(&base, "x", "21.03", &tree).await.is_err());
+        assert!(clone(&folder, "x", "21.03", &tree).await.is_err());
         assert_eq!(fs::read_to_string(tree.join("work")).unwrap(), "mine");
-        let missing = clone(&base, "x", "99.99", &folder.path().join("env/y")).await.unwrap_err();
-        assert!(missing.downcast_ref::<Fault>().unwrap().hints[0].contains("`--source pypi`"), "{missing:?}");
+        let unknown = clone(&folder, "y", "21.03", &folder.path().join("env/y")).await.unwrap_err();
+        assert!(unknown.downcast_ref::<Fault>().unwrap().hints[0].contains("`--source pypi`"), "{unknown:?}");
         assert_eq!(trees(&folder.path().join("env")).unwrap(), [tree]);
     }
 
@@ -247,8 +235,8 @@ mod tests {
     async fn only_repositories_that_answer_are_reachable() {
         let (folder, _) = cloned().await;
         let base = format!("file://{}", folder.path().display());
-        assert!(reachable(&base, "x").await);
-        assert!(!reachable(&base, "y").await);
-        assert!(!reachable("http://127.0.0.1:9", "x").await);
+        assert!(reachable(&format!("{base}/x")).await);
+        assert!(!reachable(&format!("{base}/y")).await);
+        assert!(!reachable("http://127.0.0.1:9/x").await);
     }
 }

@@ -3,6 +3,8 @@
 mod copy;
 mod git;
 mod metadata;
+mod objects;
+mod parts;
 mod requirements;
 #[cfg(test)]
 mod real;
@@ -10,8 +12,10 @@ mod sdist;
 pub mod topic;
 
 pub use copy::{Provenance, apply, copy, provenance, restore};
-pub use git::{TreeState, clone, commit, reachable, state, trees};
+pub use git::{TreeState, commit, reachable, state, trees};
 pub use metadata::read as metadata;
+pub use objects::{Found, Reference, clone, find};
+pub use parts::{Lacking, complete, pointers};
 pub use requirements::read as requirements;
 pub use sdist::unpack;
 
@@ -21,21 +25,11 @@ use crate::model::Digest;
 use crate::python::Index;
 use crate::store::Store;
 use anyhow::{Context, Result};
-use std::path::{Path, PathBuf};
-
-/// Where source trees come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// Clones of `<base>/<repository>`.
-    Git { base: String },
-    /// Source distributions of the Python package index.
-    Pypi,
-}
+use std::path::Path;
 
 /// One component's tree, as a release names it.
 #[derive(Clone, Copy, Debug)]
 pub struct Component<'a> {
-    pub repository: &'a str,
     /// Project on the package index.
     pub project: &'a str,
     /// Source distribution, by file name and digest.
@@ -43,48 +37,28 @@ pub struct Component<'a> {
     pub sha256: &'a Digest,
 }
 
-/// A tree that is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourceTree {
-    pub path: PathBuf,
-    /// It was there before: nothing was fetched, and nothing in it changed.
-    pub adopted: bool,
-}
-
-/// git where the host of `base` answers, else source distributions.
-pub async fn automatic(base: &str, repository: &str) -> Origin {
-    if reachable(base, repository).await { Origin::Git { base: base.to_owned() } } else { Origin::Pypi }
-}
-
-/// Brings a component's tree to `into`. A git tree that is there is adopted as it
-/// is; anything else that is there is refused, since it is somebody's work.
+/// Brings a component's source distribution to `into`. A git tree that is there is adopted
+/// as it is; anything else that is there is refused, since it is somebody's work.
 ///
-/// Several may run at once, one per folder.
-pub async fn ensure(
-    origin: &Origin,
+/// Several may run at once, one per folder. Says whether there was none before.
+pub async fn publish(
     component: &Component<'_>,
     branch: &str,
     into: &Path,
     fetcher: &Fetcher,
     store: &Store,
     index: &Index,
-) -> Result<SourceTree> {
-    let tree = |adopted| SourceTree { path: into.to_owned(), adopted };
+) -> Result<bool> {
     if into.join(".git").exists() {
-        return Ok(tree(true));
+        return Ok(false);
     }
     free(into)?;
-    match origin {
-        Origin::Git { base } => clone(base, component.repository, branch, into).await?,
-        Origin::Pypi => {
-            if !store.has(component.sha256) {
-                let urls = index.urls(fetcher, component.project, component.file).await?;
-                fetcher.file(&urls, component.sha256).await?;
-            }
-            unpack(component.file, &store.read(component.sha256)?, branch, into).await?;
-        }
+    if !store.has(component.sha256) {
+        let urls = index.urls(fetcher, component.project, component.file).await?;
+        fetcher.file(&urls, component.sha256).await?;
     }
-    Ok(tree(false))
+    unpack(component.file, &store.read(component.sha256)?, branch, into).await?;
+    Ok(true)
 }
 
 /// Nothing stands where a tree shall be; an empty folder is nothing.

@@ -15,21 +15,20 @@ async fn every_published_component_becomes_a_clean_tree_that_tells_of_itself() {
         let folder = tempfile::tempdir().unwrap();
         let bring = || {
             let trees = release.components.iter().chain(&release.optional).map(|found| {
-                let (repository, project, file) = (&found.repository, &found.project, &found.file);
-                let component = Component { repository, project, file, sha256: &found.sha256 };
+                let component = Component { project: &found.project, file: &found.file, sha256: &found.sha256 };
                 let into = folder.path().join(&found.name);
                 let (branch, fetcher, store, index) = (&branch, &fetcher, &store, &index);
-                async move { ensure(&Origin::Pypi, &component, branch, &into, fetcher, store, index).await }
+                async move { publish(&component, branch, &into, fetcher, store, index).await.map(|new| (new, into)) }
             });
             futures_util::future::try_join_all(trees)
         };
         let since = std::time::Instant::now();
         let first = bring().await.unwrap();
         eprintln!("{branch}: {} trees in {:.1} s", first.len(), since.elapsed().as_secs_f64());
-        assert!(first.iter().all(|tree| !tree.adopted) && bring().await.unwrap().iter().all(|tree| tree.adopted));
+        assert!(first.iter().all(|(new, _)| *new) && bring().await.unwrap().iter().all(|(new, _)| !new));
         let mut other = Vec::new();
-        for (component, tree) in release.components.iter().zip(&first) {
-            let state = state(&tree.path).await.unwrap();
+        for (component, (_, tree)) in release.components.iter().zip(&first) {
+            let state = state(tree).await.unwrap();
             assert_eq!(
                 (state.branch.as_str(), state.dirty, state.unpushed),
                 (branch.as_str(), false, false),
@@ -37,11 +36,11 @@ async fn every_published_component_becomes_a_clean_tree_that_tells_of_itself() {
                 component.name
             );
             let lock = release.python_lock.as_ref().unwrap();
-            let required = requirements(&tree.path).unwrap();
+            let required = requirements(tree).unwrap();
             if lock.requirements.get(&component.name) != Some(&required) {
                 other.push(format!("{} = {required:#?}", component.name));
             }
-            let metadata = metadata(&tree.path, &component.project).unwrap();
+            let metadata = metadata(tree, &component.project).unwrap();
             crate::python::editable::tree(&component.name, &metadata, &crate::python::Layout::new(&release.python))
                 .unwrap()
                 .check()

@@ -32,6 +32,16 @@ pub async fn tracked(tree: &Path, remote: &str, branch: &str) -> Option<String> 
     run_git(tree, &["rev-parse", "--verify", "--quiet", &name]).await.ok()
 }
 
+/// Whether a tree is on a branch of that name, or at the commit that the name means there.
+pub async fn is_at(tree: &Path, reference: &str) -> Result<bool> {
+    if run_git(tree, &["symbolic-ref", "--short", "--quiet", "HEAD"]).await.is_ok_and(|branch| branch == reference) {
+        return Ok(true);
+    }
+    let meant = run_git(tree, &["rev-parse", "--verify", "--quiet", &format!("{reference}^{{commit}}")]).await;
+    let head = run_git(tree, &["rev-parse", "--verify", "--quiet", "HEAD"]).await;
+    Ok(matches!((meant, head), (Ok(meant), Ok(head)) if meant == head))
+}
+
 /// Brings what the remote has on a branch.
 pub async fn fetch(tree: &Path, remote: &str, branch: &str) -> Result<()> {
     let what = format!("+refs/heads/{branch}:refs/remotes/{remote}/{branch}");
@@ -60,6 +70,17 @@ pub async fn switch(tree: &Path, name: &str, start: Option<&str>) -> Result<()> 
 pub async fn ahead(tree: &Path, of: &str, than: &str) -> Result<usize> {
     let count = run_git(tree, &["rev-list", "--count", of, &format!("^{than}")]).await?;
     count.parse().with_context(|| format!("git counts `{count}` commits"))
+}
+
+/// Moves a clean tree's branch on to a commit that follows it.
+pub async fn fast_forward(tree: &Path, to: &str) -> Result<()> {
+    run_git(tree, &["merge", "--quiet", "--ff-only", to]).await.map(drop)
+}
+
+/// Paths that differ between the checked-out commit and another.
+pub async fn changed(tree: &Path, other: &str) -> Result<Vec<String>> {
+    let paths = run_git(tree, &["diff", "--name-only", "--no-renames", "-z", "HEAD", other]).await?;
+    Ok(paths.split('\0').filter(|path| !path.is_empty()).map(String::from).collect())
 }
 
 /// What the checked-out branch brings above `base`, oldest first, without merges.
@@ -159,24 +180,28 @@ pub fn fork_url(upstream: &str, account: &str) -> Result<String, Fault> {
     Ok(format!("{}{account}/{repository}", &rest[..=end]))
 }
 
-/// Makes `origin` the fork of a person, and the repository that it was, `upstream`; says whether something changed.
-pub async fn fork(tree: &Path, url: &str) -> Result<bool> {
+/// Makes `origin` the fork at `url`, and `upstream` the project's own repository: what
+/// `origin` was, or `project` where it was that fork already. Says whether something changed.
+pub async fn fork(tree: &Path, url: &str, project: &str) -> Result<bool> {
     let remotes = run_git(tree, &["remote"]).await?;
     let has = |name: &str| remotes.lines().any(|line| line == name);
-    if has(UPSTREAM) && has(ORIGIN) {
-        let now = run_git(tree, &["remote", "get-url", ORIGIN]).await?;
-        if now == url {
-            return Ok(false);
+    let origin = if has(ORIGIN) { Some(run_git(tree, &["remote", "get-url", ORIGIN]).await?) } else { None };
+    let is_fork = origin.as_deref() == Some(url);
+    match origin {
+        Some(_) if is_fork && has(UPSTREAM) => return Ok(false),
+        Some(origin) if has(UPSTREAM) => {
+            return Err(Fault::new(format!("`origin` of `{}` is `{origin}` already", tree.display()))
+                .hint(format!("change it: git -C {} remote set-url origin {url}", tree.display()))
+                .into());
         }
-        return Err(Fault::new(format!("`origin` of `{}` is `{now}` already", tree.display()))
-            .hint(format!("change it: git -C {} remote set-url origin {url}", tree.display()))
-            .into());
+        Some(_) if is_fork => drop(run_git(tree, &["remote", "add", UPSTREAM, project]).await?),
+        Some(_) => {
+            // Tracked branches and the configuration of local ones move too.
+            run_git(tree, &["remote", "rename", ORIGIN, UPSTREAM]).await?;
+            run_git(tree, &["remote", "add", ORIGIN, url]).await?;
+        }
+        None => drop(run_git(tree, &["remote", "add", ORIGIN, url]).await?),
     }
-    if has(ORIGIN) {
-        // Tracked branches and the configuration of local ones move too.
-        run_git(tree, &["remote", "rename", ORIGIN, UPSTREAM]).await?;
-    }
-    run_git(tree, &["remote", "add", ORIGIN, url]).await?;
     // What is worked on is pushed to the fork, whatever it is compared with.
     run_git(tree, &["config", "remote.pushDefault", ORIGIN]).await?;
     Ok(true)

@@ -48,7 +48,7 @@ pub async fn run(context: &Context, options: &Check) -> Result<()> {
 
 /// What the branch is compared with: upstream's branch as it was last fetched, or the import of a source distribution.
 async fn base(place: &Place) -> Result<String> {
-    let (tree, branch) = (&place.tree, place.branch());
+    let (tree, branch) = (&place.tree, &place.branch);
     let Some(remote) = topic::remote(tree).await? else {
         return topic::imported(tree).await.with_context(|| {
             Fault::new(format!("`{}` has neither `upstream` nor `origin` to compare with", tree.display()))
@@ -69,7 +69,7 @@ async fn rules(place: &Place, base: &str) -> Result<Vec<Finding>> {
     let (tree, rules) = (&place.tree, Rules::read()?);
     let state = source::state(tree).await?;
     let remark = |rule, what: String, mend: String| Finding { state: State::Remark, mend, ..Finding::good(rule, what) };
-    let mut findings = vec![if state.branch == place.branch() || state.branch == "HEAD" {
+    let mut findings = vec![if state.branch == place.branch || state.branch == "HEAD" {
         let what = if state.branch == "HEAD" {
             "no branch is checked out".into()
         } else {

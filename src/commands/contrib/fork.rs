@@ -1,13 +1,13 @@
 use super::Context;
 use crate::cli::Fork;
+use crate::commands::sources::GIT_BASE;
 use crate::error::Fault;
-use crate::release::Catalog;
 use crate::source::topic;
 use anyhow::Result;
 
 pub async fn run(context: &Context, options: &Fork) -> Result<()> {
     let environment = context.environment(&options.one)?;
-    let release = Catalog::release(environment.branch.as_str())?;
+    let release = environment.release()?;
     let all = || release.components.iter().chain(&release.optional);
     if let Some(name) = options.component.as_ref().filter(|name| !all().any(|one| one.name == **name)) {
         let known: Vec<&str> = all().map(|one| one.name.as_str()).collect();
@@ -26,8 +26,9 @@ pub async fn run(context: &Context, options: &Fork) -> Result<()> {
             continue;
         };
         let url = topic::fork_url(&upstream, &options.account)?;
-        if topic::fork(&tree, &url).await? {
-            context.ui.say(&format!("{}: origin is {url}, upstream {upstream}", component.name));
+        let project = if upstream == url { format!("{GIT_BASE}/{}", component.repository) } else { upstream };
+        if topic::fork(&tree, &url, &project).await? {
+            context.ui.say(&format!("{}: origin is {url}, upstream {project}", component.name));
             changed.push(component.name.clone());
         }
     }

@@ -6,12 +6,12 @@ mod news;
 mod start;
 mod test;
 
-use super::Context;
+use super::{Context, sources};
 use crate::cli::{Contrib, Worked};
 use crate::contrib::{Finding, State};
 use crate::environment::Environment;
 use crate::error::Fault;
-use crate::release::{Catalog, Component, Release};
+use crate::release::{Component, Release};
 use crate::source;
 use anyhow::{Context as _, Result};
 use std::path::PathBuf;
@@ -32,13 +32,11 @@ struct Place {
     release: Release,
     component: Component,
     tree: PathBuf,
+    /// Upstream's branch that the work is for.
+    branch: String,
 }
 
 impl Place {
-    /// Upstream's branch that the work is for.
-    fn branch(&self) -> &str {
-        self.component.git_branch.as_ref().unwrap_or(&self.release.branch)
-    }
     /// What a later command must be told to mean this tree.
     fn words(&self) -> String {
         format!("--env {} -c {}", self.environment.id, self.component.name)
@@ -48,7 +46,7 @@ impl Place {
 /// The component that is named, that of the current folder, or the only one on a topic branch.
 async fn place(context: &Context, worked: &Worked) -> Result<Place> {
     let environment = context.environment(&worked.one)?;
-    let release = Catalog::release(environment.branch.as_str())?;
+    let release = environment.release()?;
     let here = std::env::current_dir().context("the current folder cannot be read")?;
     let trees = || release.components.iter().chain(&release.optional).map(|one| (one, environment.folder.join(&one.name)));
     let found = match &worked.component {
@@ -62,7 +60,9 @@ async fn place(context: &Context, worked: &Worked) -> Result<Place> {
             None => {
                 let mut topics = Vec::new();
                 for (one, tree) in trees().filter(|(_, tree)| tree.join(".git").exists()) {
-                    if source::state(&tree).await?.branch != *one.git_branch.as_ref().unwrap_or(&release.branch) {
+                    if source::state(&tree).await?.branch
+                        != sources::branch(&environment.references, one, &release, &tree).await?
+                    {
                         topics.push((one, tree));
                     }
                 }
@@ -81,7 +81,8 @@ async fn place(context: &Context, worked: &Worked) -> Result<Place> {
             .hint(format!("type `baibox up --env {}`: it brings what is missing", environment.id))
             .into());
     }
-    Ok(Place { environment, release, component, tree })
+    let branch = sources::branch(&environment.references, &component, &release, &tree).await?;
+    Ok(Place { environment, release, component, tree, branch })
 }
 
 fn unclear(topics: &[&str]) -> Fault {

@@ -15,7 +15,7 @@ pub async fn run(context: &Context, options: &Start) -> Result<()> {
             .hint(format!("move it away, then bring the repository: `baibox up --env {} --source git`", place.environment.id))
     })?;
     let stage = context.ui.stage("contrib");
-    let branch = place.branch();
+    let branch = &place.branch;
     let base = format!("{remote}/{branch}");
     stage.note(&format!("fetching {base}"));
     topic::fetch(tree, remote, branch).await.with_context(|| {
