@@ -112,9 +112,18 @@ fn tests_run_in_an_environment_that_goes_and_can_be_made_again_elsewhere() {
 fn failing_tests_are_told_from_a_failing_environment_with_evidence() {
     let scratch = tempfile::tempdir().unwrap();
     let bad = tree(scratch.path(), "bad", "def test_bad():\n    assert False\n");
-    let (code, said) = run(scratch.path(), &["--component", "common", "--tree", &bad]);
-    assert_eq!(code, Some(5), "{said}");
+    // As the action runs it.
+    let shown = scratch.path().join("shown.md");
+    let mut action = Command::new("bash");
+    action.current_dir(scratch.path()).arg(concat!(env!("CARGO_MANIFEST_DIR"), "/.github/actions/baibox-ci/run"));
+    action.envs([("BAIBOX", env!("CARGO_BIN_EXE_baibox")), ("BRANCH", "21.03"), ("COMPONENTS", "common"), ("TREE", &bad)]);
+    action.envs([("GITHUB_ACTIONS", "true"), ("OUTPUT", "baibox-ci")]).env("GITHUB_STEP_SUMMARY", &shown);
+    let output = action.args(["--source", "pypi"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{said}");
     assert!(said.contains("common: tests.test_here::test_bad"), "{said}");
+    assert!(said.contains("::error title=test failed in common::tests.test_here::test_bad"), "{said}");
+    assert!(std::fs::read_to_string(shown).unwrap().contains("| fragments made |"));
     let kept = scratch.path().join("baibox-ci");
     let keys = std::fs::read_to_string(kept.join("etcd.txt")).unwrap();
     assert!(!keys.contains("does not run"), "{keys}");

@@ -4,16 +4,29 @@ use crate::engine::{Container, Engine};
 use crate::environment::Environment;
 use anyhow::{Context, Result};
 use std::path::Path;
+use std::time::Duration;
 
 /// Lines of each service's log that are kept.
 const LINES: u32 = 20_000;
 
+/// How long each of these may take: what hangs may be what went wrong.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Commands whose output is kept when something failed: file, service, command.
 const DUMPS: [(&str, &str, &[&str]); 2] = [
     (
+        // Those that tests made too.
         "database.sql",
         "postgres",
-        &["/usr/lib/postgresql/13/bin/pg_dump", "--username", "postgres", "--host", "127.0.0.1", "--no-password", "backend"],
+        &[
+            "/usr/lib/postgresql/13/bin/pg_dumpall",
+            "--no-role-passwords",
+            "--username",
+            "postgres",
+            "--host",
+            "127.0.0.1",
+            "--no-password",
+        ],
     ),
     ("etcd.txt", "etcd", &["/usr/bin/etcdctl", "get", "--prefix", ""]),
 ];
@@ -42,9 +55,10 @@ pub async fn gather(engine: &dyn Engine, environment: &Environment, folder: &Pat
                     let password = environment.secrets.get("database").cloned().unwrap_or_default();
                     command.splice(0..0, ["env".to_owned(), format!("PGPASSWORD={password}")]);
                 }
-                match engine.exec(&container.id, &command).await {
-                    Ok(said) => said.all(),
-                    Err(error) => format!("({error:#})\n"),
+                match tokio::time::timeout(PATIENCE, engine.exec(&container.id, &command)).await {
+                    Ok(Ok(said)) => said.all(),
+                    Ok(Err(error)) => format!("({error:#})\n"),
+                    Err(_) => format!("({service} gave no answer in {} s)\n", PATIENCE.as_secs()),
                 }
             }
         };

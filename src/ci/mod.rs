@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Raised when `result.json` means something else than before.
-pub const RECORD_VERSION: u32 = 1;
+pub const RECORD_VERSION: u32 = 2;
 
 /// `result.json`: what was built and run, exactly.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,14 @@ pub struct Record {
     pub lock: String,
     /// Image → image ID.
     pub images: BTreeMap<String, Digest>,
+    /// The whole stack ran.
+    #[serde(default)]
+    pub full: bool,
+    /// Component → what pytest was told.
+    #[serde(default)]
+    pub pytest: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    pub verdict: String,
     pub tests: BTreeMap<String, Counts>,
     /// Name and seconds, in the order of their ends.
     pub phases: Vec<(String, f64)>,
@@ -96,6 +104,9 @@ mod tests {
             sources: [("manager".to_owned(), source)].into(),
             lock: String::new(),
             images: BTreeMap::new(),
+            full: false,
+            pytest: [("manager".to_owned(), vec!["-m".to_owned(), "not integration".to_owned()])].into(),
+            verdict: "tests failed".into(),
             tests: [("manager".to_owned(), counts)].into(),
             phases: vec![("build".into(), 1.25)],
             cache: [("fragments made".to_owned(), "2 of 9".to_owned())].into(),

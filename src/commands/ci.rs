@@ -4,7 +4,7 @@ use super::{Context, build, delete, guard, lifecycle, push, sources, up};
 use crate::build::Outcome;
 use crate::ci::{self, Case, Counts, RECORD_VERSION, Record, Report};
 use crate::cli::Ci;
-use crate::engine::Engine;
+use crate::engine::{Engine, Facts};
 use crate::environment::{self, Environment};
 use crate::error::{self, Exit, Fault};
 use crate::model::{Branch, EnvironmentId};
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// What the run found; the report is written whatever it is.
 struct Run {
@@ -26,6 +26,11 @@ struct Run {
     outcome: Option<Outcome>,
     /// Of each component, read when the trees were there.
     sources: BTreeMap<String, source::Provenance>,
+    /// What pytest was told for each component.
+    pytest: BTreeMap<String, Vec<String>>,
+    facts: Facts,
+    /// It ended at the limit.
+    given_up: bool,
 }
 
 pub async fn run(context: &Context, options: &Ci) -> Result<()> {
@@ -37,33 +42,54 @@ pub async fn run(context: &Context, options: &Ci) -> Result<()> {
     super::doctor::check(&crate::doctor::examine(&here).await)?;
     guard::sweep(context).await?;
     let engine = context.engine().await?;
+    let facts = engine.facts().await?;
     let environment = create(context, &release, &engine.subnets().await?)?;
     let watched = guard::watch(&environment.id)?;
-    let mut run =
-        Run { environment, release: release.clone(), reports: BTreeMap::new(), outcome: None, sources: BTreeMap::new() };
+    let mut run = Run {
+        environment,
+        release: release.clone(),
+        reports: BTreeMap::new(),
+        outcome: None,
+        sources: BTreeMap::new(),
+        pytest: BTreeMap::new(),
+        facts,
+        given_up: false,
+    };
     let limit = Duration::from_secs(options.limit * 60);
     let worked = tokio::select! {
         worked = work(context, options, &components, &mut run, &output) => worked,
-        () = tokio::time::sleep(limit) => Err(Fault::new(format!("the run was given up after {} minutes", options.limit))
-            .hint("allow more with `--limit MINUTES`, or read the evidence for what it waited for").into()),
+        () = tokio::time::sleep(limit) => {
+            run.given_up = true;
+            Err(Fault::new(format!("the run was given up after {} minutes", options.limit))
+                .hint("allow more with `--limit MINUTES`, or read the logs for what it waited for").into())
+        }
         signal = signalled() => Err(Fault { exit: Exit::Interrupted, ..Fault::new(format!("stopped by {signal}")) }.into()),
     };
     let verdict = worked.and_then(|()| verdict(&counts(&run, options)));
     let kept = keep(context, options, &run, &verdict, &*engine, &output).await;
-    if options.keep {
-        let id = &run.environment.id;
-        run.environment.owner = None;
-        run.environment.save(&context.store)?;
-        context.ui.say(&format!("the environment stays: `baibox shell --env {id}`, `baibox delete {id}`"));
-    } else {
-        let stage = context.ui.stage("remove");
-        stack::end_compose(&run.environment.id)?;
-        delete::now(context, &run.environment).await?;
-        stage.done(&format!("{} left nothing behind", run.environment.id));
+    let ended = end(context, options, &mut run.environment).await;
+    match &ended {
+        Ok(()) => watched.release()?,
+        // The guard tries once more.
+        Err(error) => context.ui.remark("ci", &format!("`{}` could not be removed: {error:#}", run.environment.id)),
     }
-    watched.release()?;
     context.ui.say(&format!("report, result and logs: {}", output.display()));
-    verdict.and(kept)
+    verdict.and(kept).and(ended)
+}
+
+async fn end(context: &Context, options: &Ci, environment: &mut Environment) -> Result<()> {
+    let id = environment.id.clone();
+    if options.keep {
+        environment.owner = None;
+        environment.save(&context.store)?;
+        context.ui.say(&format!("the environment stays: `baibox shell --env {id}`, `baibox delete {id}`"));
+        return Ok(());
+    }
+    let stage = context.ui.stage("remove");
+    stack::end_compose(&id)?;
+    delete::now(context, environment).await?;
+    stage.done(&format!("{id} left nothing behind"));
+    Ok(())
 }
 
 fn component<'a>(release: &'a Release, name: &str) -> Result<&'a Component, Fault> {
@@ -104,7 +130,7 @@ async fn work(context: &Context, options: &Ci, components: &[&Component], run: &
     sources::bring(context, &options.sources, &run.environment.folder, &run.release, &references).await?;
     for component in &run.release.components {
         let tree = run.environment.folder.join(&component.name);
-        run.sources.insert(component.name.clone(), source::provenance(&tree).await?);
+        run.sources.insert(component.name.clone(), source::provenance(&tree).await?.without_secrets());
     }
     // Said before anything is built.
     let lacks = |component: &&&Component| !run.environment.folder.join(&component.name).join("tests").is_dir();
@@ -127,7 +153,9 @@ async fn work(context: &Context, options: &Ci, components: &[&Component], run: &
     develop(context, &run.environment, &names).await?;
     for component in components {
         let usual: &[String] = if options.full { &[] } else { &component.tests };
-        let words: Vec<&str> = usual.iter().chain(&options.pytest).map(String::as_str).collect();
+        let words: Vec<String> = usual.iter().chain(&options.pytest).cloned().collect();
+        run.pytest.insert(component.name.clone(), words.clone());
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let log = output.join("logs").join(format!("{}-tests.log", component.name));
         let report = test(context, &run.environment, component, &words, &log).await?;
         run.reports.insert(component.name.clone(), report);
@@ -202,7 +230,7 @@ pub async fn test(
     stage.note("pytest");
     let junit = environment.state_folder().join(format!("junit-{name}.xml"));
     let place = junit.to_str().context("the folder's path is not UTF-8")?;
-    let mut words = vec!["pytest", "-p", "no:cacheprovider", "--junitxml", place];
+    let mut words = vec!["pytest", "-v", "-p", "no:cacheprovider", "--junitxml", place];
     words.extend(arguments);
     // One stream, in the order in which it was said.
     let mut child = stack::compose(environment)
@@ -219,13 +247,24 @@ pub async fn test(
     if grouped {
         context.ui.say(&format!("::group::tests of {name}"));
     }
-    let mut lines = BufReader::new(child.stdout.take().context("no output")?).split(b'\n');
-    while let Some(line) = lines.next_segment().await? {
-        file.write_all(&line).await?;
-        file.write_all(b"\n").await?;
+    let mut output = child.stdout.take().context("no output")?;
+    let (mut line, mut chunk) = (Vec::new(), Vec::with_capacity(1 << 16));
+    while output.read_buf(&mut chunk).await? > 0 {
+        // At once, since the name of a test that hangs is no whole line.
+        file.write_all(&chunk).await?;
+        file.flush().await?;
+        for part in chunk.split_inclusive(|byte| *byte == b'\n') {
+            line.extend_from_slice(part);
+            if line.ends_with(b"\n") {
+                context.ui.say(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']));
+                line.clear();
+            }
+        }
+        chunk.clear();
+    }
+    if !line.is_empty() {
         context.ui.say(&String::from_utf8_lossy(&line));
     }
-    file.flush().await?;
     if grouped {
         context.ui.say("::endgroup::");
     }
@@ -241,6 +280,9 @@ pub async fn test(
     }
     let text = std::fs::read_to_string(&junit).with_context(|| refused("there is no report"))?;
     let report = Report::parse(name, &text)?;
+    if code != Some(0) && report.failed().next().is_none() {
+        return Err(refused("pytest failed, and its report names no test that did").into());
+    }
     let [passed, failed, skipped] = [Case::Passed, Case::Failed, Case::Skipped].map(|case| report.count(case));
     stage.done(&format!("{passed} passed, {failed} failed, {skipped} skipped"));
     Ok(report)
@@ -295,24 +337,21 @@ async fn keep(
     let write = |path: &Path, bytes: &[u8]| {
         crate::store::write_atomically(path, bytes).with_context(|| format!("cannot write `{}`", path.display()))
     };
-    ci::logs(engine, &run.environment, output).await?;
+    // An engine that does not answer any more takes no report away.
+    let mut gathered = ci::logs(engine, &run.environment, output).await;
     if verdict.is_err() {
-        ci::gather(engine, &run.environment, output).await?;
+        gathered = gathered.and(ci::gather(engine, &run.environment, output).await);
     }
     let junit = ci::merge(run.reports.values());
     write(&output.join("junit.xml"), &junit)?;
     if let Some(path) = &options.junit {
         write(&std::path::absolute(path)?, &junit)?;
     }
-    let record = record(context, options, run, engine).await?;
+    let record = record(context, options, run, verdict)?;
     write(&output.join("result.json"), &serde_json::to_vec_pretty(&record)?)?;
     let words = match verdict {
-        Ok(()) => "**passed**".to_owned(),
-        Err(error) => {
-            let kind =
-                if error::exit_of(error) == Exit::Tests { "tests failed" } else { "the environment failed, not the tests" };
-            format!("**{kind}**\n\n```text\n{}\n```", error::render(error))
-        }
+        Ok(()) => format!("**{}**", said(run, verdict)),
+        Err(error) => format!("**{}**\n\n```text\n{}\n```", said(run, verdict), error::render(error)),
     };
     let summary = record.summary(&words);
     write(&output.join("summary.md"), summary.as_bytes())?;
@@ -329,11 +368,22 @@ async fn keep(
             context.ui.say(&format!("::error title=test failed in {component}::{name}"));
         }
     }
-    Ok(())
+    gathered
 }
 
-async fn record(context: &Context, options: &Ci, run: &Run, engine: &dyn Engine) -> Result<Record> {
-    let facts = engine.facts().await?;
+/// The verdict in a few words.
+fn said(run: &Run, verdict: &Result<()>) -> &'static str {
+    match verdict.as_ref().map_err(error::exit_of) {
+        Ok(()) => "passed",
+        Err(Exit::Tests) => "tests failed",
+        Err(Exit::Interrupted) => "stopped",
+        Err(_) if run.given_up => "given up at the limit",
+        Err(_) => "the environment failed, not the tests",
+    }
+}
+
+fn record(context: &Context, options: &Ci, run: &Run, verdict: &Result<()>) -> Result<Record> {
+    let facts = &run.facts;
     let outcome = run.outcome.as_ref();
     let mut cache = BTreeMap::from([("lock".to_owned(), build::locked(&run.environment)?.1.digest()?.to_string())]);
     if let Some(outcome) = outcome {
@@ -351,6 +401,9 @@ async fn record(context: &Context, options: &Ci, run: &Run, engine: &dyn Engine)
         sources: run.sources.clone(),
         lock: build::locked(&run.environment)?.1.text()?,
         images: images.unwrap_or_default(),
+        full: options.full,
+        pytest: run.pytest.clone(),
+        verdict: said(run, verdict).into(),
         tests: counts(run, options),
         phases: context.ui.timings().into_iter().map(|(name, took)| (name, took.as_secs_f64())).collect(),
         cache,

@@ -24,6 +24,19 @@ pub struct Provenance {
     pub patch: String,
 }
 
+impl Provenance {
+    /// Without the name and password that an address may hold: the record is for others too.
+    pub fn without_secrets(mut self) -> Self {
+        let web = self.url.as_deref().and_then(|url| url.split_once("://")).filter(|(scheme, _)| scheme.starts_with("http"));
+        if let Some((scheme, rest)) = web {
+            let (place, path) = rest.split_once('/').unwrap_or((rest, ""));
+            let host = place.rsplit_once('@').map_or(place, |(_, host)| host);
+            self.url = Some(format!("{scheme}://{host}/{path}"));
+        }
+        self
+    }
+}
+
 pub async fn provenance(tree: &Path) -> Result<Provenance> {
     let commit = run_git(tree, &["rev-parse", "--verify", "HEAD"]).await?;
     let url = run_git(tree, &["remote", "get-url", "origin"]).await.ok();
@@ -118,6 +131,20 @@ mod tests {
     use std::fs;
 
     const WHO: [&str; 4] = ["-c", "user.name=a", "-c", "user.email=a@b"];
+
+    #[test]
+    fn a_record_tells_no_password() {
+        let check = |url: &str, expected: &str| {
+            let known = Provenance { url: Some(url.into()), ..Provenance::default() };
+            assert_eq!(known.without_secrets().url.as_deref(), Some(expected), "{url}");
+        };
+        check("https://me:secret@git.example/a/b.git", "https://git.example/a/b.git");
+        check("http://token@git.example:8080/a@b", "http://git.example:8080/a@b");
+        check("https://git.example/a", "https://git.example/a");
+        check("ssh://git@git.example/a", "ssh://git@git.example/a");
+        check("git@git.example:a", "git@git.example:a");
+        check("file:///a@b/c", "file:///a@b/c");
+    }
 
     #[tokio::test]
     async fn a_tree_with_changes_of_every_kind_is_made_again() {
