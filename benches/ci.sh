@@ -19,8 +19,7 @@ finish() {
     rm -rf "$scratch"
 }
 cp -r "$top/images" "$scratch/images"
-release=$scratch/images/releases/21.03/release.toml
-sed -i 's|^options.exclude = \[|&"usr/share/bug", "usr/share/lintian", |' "$release"
+sed -i 's|^options.exclude = \[|&"usr/share/bug", "usr/share/lintian", |' "$scratch"/images/*/*/release.toml
 export BAIBOX_IMAGES=$scratch/images
 
 # Seconds until pytest has collected and runs its first test, then how they were spent.
