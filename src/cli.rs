@@ -79,8 +79,10 @@ pub enum Command {
     Explain(One),
     /// Remove an environment: containers, volumes, networks, images, and its folder
     Delete(Delete),
-    /// List the release branches that baibox knows
-    Releases,
+    /// List the release branches that baibox knows, and how far each was seen to work
+    Releases(Releases),
+    /// Compare two releases: components, pins, services, ports, configurations, layers
+    Diff(Diff),
     /// Print a completion script for a shell
     Completions {
         /// The shell to complete for
@@ -359,6 +361,26 @@ pub struct Lock {
     pub python: bool,
     #[command(flatten)]
     pub sources: Sources,
+}
+
+#[derive(Debug, Args)]
+pub struct Releases {
+    /// Releases to tell more of, or to verify
+    #[arg(value_name = "BRANCH")]
+    pub branches: Vec<String>,
+    /// Make an environment of each and run hello world in it; needs `BAIBOX_IMAGES`, where the outcome is written
+    #[arg(long)]
+    pub verify: bool,
+    #[command(flatten)]
+    pub sources: Sources,
+}
+
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// Release branch
+    pub from: String,
+    /// Release branch
+    pub to: String,
 }
 
 #[derive(Debug, Args)]

@@ -30,6 +30,10 @@ fn bad_input_gets_a_clear_error_and_a_next_step() {
     check(&["status", "--env", "absent"], 2, &["there is no environment `absent`", "hint:"]);
     check(&["status"], 2, &["is not in the folder of an environment", "hint:"]);
     check(&["lock", "--branch", "21.04"], 2, &["does not know the release branch `21.04`", "`21.03`"]);
+    check(&["up", "--branch", "22.3.4"], 2, &["`22.3.4` is of release branch 22.03", "Python 3.10", "these releases run"]);
+    check(&["releases", "--verify", "22.03"], 2, &["BAIBOX_IMAGES"]);
+    check(&["diff", "21.03", "22.03"], 2, &["no environment can be made of release 22.03 yet"]);
+    check(&["diff", "21.03", "19.03"], 2, &["does not know the release branch `19.03`"]);
     check(&["lock", "--branch", "../x"], 2, &["is not the name of a release branch"]);
 }
 
@@ -45,5 +49,11 @@ fn data_goes_to_standard_output_and_an_empty_list_is_no_error() {
     assert!(output.status.success());
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "[]");
     let output = baibox(folder.path(), &["releases"]);
-    assert!(String::from_utf8_lossy(&output.stdout).contains("21.03"));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    for branch in ["20.03", "21.03", "24.09", "main"] {
+        assert!(text.lines().any(|line| line.starts_with(&format!("{branch} "))), "{branch}: {text}");
+    }
+    let output = baibox(folder.path(), &["releases", "21.3", "--json"]);
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((told[0]["branch"].as_str(), told[0]["components"]["manager"].as_str()), (Some("21.03"), Some("21.3.32")));
 }

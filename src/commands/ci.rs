@@ -7,7 +7,7 @@ use crate::cli::Ci;
 use crate::engine::{Engine, Facts};
 use crate::environment::{self, Environment};
 use crate::error::{self, Exit, Fault};
-use crate::model::{Branch, EnvironmentId};
+use crate::model::EnvironmentId;
 use crate::release::{Catalog, Component, Release};
 use crate::render::{developed_in, tested_by};
 use crate::{host, source, stack};
@@ -34,7 +34,7 @@ struct Run {
 }
 
 pub async fn run(context: &Context, options: &Ci) -> Result<()> {
-    let release = Catalog::release(Branch::parse(&options.branch, &Catalog::branches()?)?.as_str())?;
+    let release = Catalog::release(context.branch(&options.branch)?.as_str())?;
     let components = options.component.iter().map(|name| component(&release, name)).collect::<Result<Vec<_>, _>>()?;
     let output = std::path::absolute(&options.output)?;
     empty(&output)?;
@@ -117,7 +117,7 @@ fn create(context: &Context, release: &Release, subnets: &[String]) -> Result<En
     let _choosing = context.store.lock("environments")?;
     let id = EnvironmentId::parse(&format!("ci-{}", environment::random_word(8)))?;
     let folder = context.store.root().join("ci").join(id.as_str());
-    let branch = Branch::parse(&release.branch, &Catalog::branches()?)?;
+    let branch = context.branch(&release.branch)?;
     let all = environment::list(&context.store)?;
     let mut environment = environment::create(id, branch, folder, &release.ports, &all, subnets)?;
     environment.owner = Some(host::process());

@@ -2,13 +2,12 @@ use super::{Context, build, sources};
 use crate::cli::Lock;
 use crate::fetch::Fetcher;
 use crate::lock;
-use crate::model::Branch;
 use crate::python::PythonLock;
 use crate::release::Catalog;
 use anyhow::{Context as _, Result};
 
 pub async fn run(context: &Context, options: &Lock) -> Result<()> {
-    let branch = Branch::parse(&options.branch, &Catalog::branches()?)?;
+    let branch = context.branch(&options.branch)?;
     if options.python { python(context, options, branch.as_str()).await } else { debian(context, options, branch.as_str()).await }
 }
 

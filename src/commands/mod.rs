@@ -7,6 +7,7 @@ mod completions;
 mod contrib;
 mod debug;
 mod delete;
+mod diff;
 mod doctor;
 mod exec;
 mod explain;
@@ -30,7 +31,8 @@ use crate::cli::{Cli, Command, One};
 use crate::engine::{Docker, Engine, Executor, Sandbox};
 use crate::environment::{self, Environment};
 use crate::error::{self, Exit, Fault};
-use crate::model::EnvironmentId;
+use crate::model::{Branch, EnvironmentId};
+use crate::release::Catalog;
 use crate::store::Store;
 use crate::ui::Ui;
 use anyhow::{Context as _, Result};
@@ -61,6 +63,14 @@ impl Context {
         let named = one.env.as_deref().map(EnvironmentId::parse).transpose()?;
         let here = std::env::current_dir().context("the current folder cannot be read")?;
         environment::find(&self.store, named.as_ref(), &here)
+    }
+    /// The release branch that is meant; says so where it was written in another way.
+    pub fn branch(&self, text: &str) -> Result<Branch> {
+        let branch = Branch::parse(text, &Catalog::known()?)?;
+        if branch.as_str() != text {
+            self.ui.remark("release", &format!("`{text}` is of release branch {branch}"));
+        }
+        Ok(branch)
     }
     /// Data on standard output: JSON when asked for, else the text.
     pub fn print(&self, value: &impl Serialize, text: &str) -> Result<()> {
@@ -156,7 +166,8 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<()> {
         Command::Doctor(options) => doctor::run(&context, &options).await,
         Command::Explain(one) => explain::run(&context, &one),
         Command::Delete(options) => delete::run(&context, &options).await,
-        Command::Releases => releases::run(&context),
+        Command::Releases(options) => releases::run(&context, &options).await,
+        Command::Diff(options) => diff::run(&context, &options),
         Command::Completions { .. } | Command::Step(_) => unreachable!("answered above"),
     }
 }

@@ -7,7 +7,7 @@ use crate::environment;
 use crate::error::Fault;
 use crate::fetch::Fetcher;
 use crate::lock::Lock;
-use crate::model::{Branch, EnvironmentId};
+use crate::model::EnvironmentId;
 use crate::release::Catalog;
 use crate::source::{self, Provenance};
 use anyhow::{Context as _, Result};
@@ -24,7 +24,7 @@ pub async fn run(context: &Context, options: &Repro) -> Result<()> {
             .hint("its images can only be the same on the same platform")
             .into());
     }
-    let branch = Branch::parse(&record.branch, &Catalog::branches()?)?;
+    let branch = context.branch(&record.branch)?;
     let release = Catalog::release(branch.as_str())?;
     let id = match &options.env {
         Some(id) => EnvironmentId::parse(id)?,

@@ -19,6 +19,10 @@ pub async fn run(context: &Context, options: Up) -> Result<()> {
 /// The straight line, from a request to a stack that said hello; the environment if there is one.
 async fn line(context: &Context, options: Up) -> Result<Option<Environment>> {
     let here = std::env::current_dir().context("the current folder cannot be read")?;
+    // A release that no environment can be made of is refused before anything else is looked at.
+    if let Some(text) = &options.branch {
+        Catalog::release(context.branch(text)?.as_str())?;
+    }
     let mut findings = crate::doctor::examine(&here).await;
     if findings.iter().any(|finding| finding.state == crate::doctor::State::Fault) {
         findings = super::doctor::mend(context, &here, findings, options.fix).await?;
@@ -120,8 +124,8 @@ fn summary(context: &Context, environment: &Environment) {
 
 /// The environment that is meant, or a new one that is not saved yet.
 fn open(context: &Context, options: &Up, here: &Path, subnets: &[String]) -> Result<Environment> {
-    let branches = Catalog::branches()?;
-    let branch = options.branch.as_deref().map(|text| Branch::parse(text, &branches)).transpose()?;
+    let known = Catalog::known()?;
+    let branch = options.branch.as_deref().map(|text| Branch::parse(text, &known)).transpose()?;
     let id = options.one.env.as_deref().map(EnvironmentId::parse).transpose()?;
     let path = options.path.as_ref().map(std::path::absolute).transpose()?;
     let all = environment::list(&context.store)?;

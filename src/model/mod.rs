@@ -1,5 +1,6 @@
 //! The words: values that all rooms speak of. Computes only.
 
+pub mod calver;
 mod canonical;
 mod digest;
 mod name;

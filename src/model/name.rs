@@ -1,3 +1,4 @@
+use super::calver;
 use crate::error::Fault;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -7,20 +8,14 @@ use std::fmt;
 pub struct Branch(String);
 
 impl Branch {
-    /// Takes the one of `known` that is meant; `21.3` is understood as `21.03`.
+    /// Takes the one of `known` that is meant; `21.3`, and a version of it such as `21.3.8`, is
+    /// understood as `21.03`.
     pub fn parse(text: &str, known: &[String]) -> Result<Self, Fault> {
-        let wanted = match text.split_once('.') {
-            Some((year, month)) if month.len() == 1 && year.len() == 2 => format!("{year}.0{month}"),
-            _ => text.to_owned(),
-        };
+        let wanted = calver::branch_of(text).unwrap_or_else(|| text.to_owned());
         if known.contains(&wanted) {
             return Ok(Self(wanted));
         }
-        let shaped = wanted == "main"
-            || wanted.split_once('.').is_some_and(|(year, month)| {
-                [year, month].iter().all(|part| (1..=2).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit()))
-            });
-        let fault = if shaped {
+        let fault = if wanted == "main" || calver::branch_of(text).is_some() {
             Fault::usage(format!("baibox does not know the release branch `{text}`"))
         } else {
             Fault::usage(format!("`{text}` is not the name of a release branch"))
@@ -114,7 +109,9 @@ mod tests {
     #[test]
     fn branches_are_corrected_or_refused() {
         let known: Vec<String> = ["20.09", "21.03", "main"].map(String::from).to_vec();
-        assert_eq!(Branch::parse("21.3", &known).unwrap().as_str(), "21.03");
+        for text in ["21.03", "21.3", "21.3.8", "v21.03.8"] {
+            assert_eq!(Branch::parse(text, &known).unwrap().as_str(), "21.03", "{text}");
+        }
         for bad in ["21.04", "../x", "", "twenty"] {
             assert!(Branch::parse(bad, &known).is_err(), "{bad}");
         }

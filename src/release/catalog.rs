@@ -48,10 +48,6 @@ impl Overlay {
         }
         Ok(Self(files))
     }
-
-    fn branches(&self) -> impl Iterator<Item = String> {
-        self.0.keys().filter_map(|path| Some(path.strip_prefix("releases/")?.strip_suffix("/release.toml")?.to_owned()))
-    }
 }
 
 fn overlay() -> Result<&'static Overlay> {
@@ -65,14 +61,24 @@ fn overlay() -> Result<&'static Overlay> {
 pub struct Catalog;
 
 impl Catalog {
-    /// Branches, oldest first.
+    /// Branches that environments can be made of, oldest first.
     pub fn branches() -> Result<Vec<String>> {
-        let folders = IMAGES.get_dir("releases").into_iter().flat_map(Dir::dirs);
-        let mut names: Vec<String> = folders.filter_map(|folder| Some(folder.path().file_name()?.to_str()?.to_owned())).collect();
-        names.extend(overlay()?.branches());
-        names.sort_by_key(|name| name.split('.').map(|part| part.parse::<u32>().unwrap_or(u32::MAX)).collect::<Vec<_>>());
-        names.dedup();
-        Ok(names)
+        Self::with("release.toml")
+    }
+
+    /// Branches that are known, oldest first.
+    pub fn known() -> Result<Vec<String>> {
+        let mut all = Self::with("row.toml")?;
+        all.extend(Self::branches()?);
+        Ok(in_order(all))
+    }
+
+    /// Branches whose folders have a file.
+    fn with(file: &str) -> Result<Vec<String>> {
+        let ending = format!("/{file}");
+        let files = Self::files_below("releases")?;
+        let found = files.iter().filter_map(|path| path.strip_prefix("releases/")?.strip_suffix(&ending).map(str::to_owned));
+        Ok(in_order(found.collect()))
     }
 
     /// A file under `images/`.
@@ -129,6 +135,9 @@ impl Catalog {
         let folder = format!("releases/{branch}");
         let path = format!("{folder}/release.toml");
         let faulty = || format!("`images/{path}` is not release data");
+        if Self::file(&path).is_err() && Self::known()?.iter().any(|known| known == branch) {
+            return Err(Self::refused(branch)?.into());
+        }
         let own: Table = toml::from_str(Self::file(&path)?).with_context(faulty)?;
         let era = own.get("era").cloned().context("it names no `era`").with_context(faulty)?;
         let era = Era::deserialize(era).with_context(faulty)?;
@@ -160,6 +169,13 @@ impl Catalog {
     }
 }
 
+/// By year and count; names that are no numbers come last.
+fn in_order(mut branches: Vec<String>) -> Vec<String> {
+    branches.sort_by_key(|name| name.split('.').map(|part| part.parse::<u32>().unwrap_or(u32::MAX)).collect::<Vec<_>>());
+    branches.dedup();
+    branches
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,7 +187,6 @@ mod tests {
         std::fs::create_dir_all(&release).unwrap();
         std::fs::write(release.join("release.toml"), "x").unwrap();
         let overlay = Overlay::read(folder.path()).unwrap();
-        assert_eq!(overlay.branches().collect::<Vec<_>>(), ["99.09"]);
         assert_eq!(overlay.0["releases/99.09/release.toml"], "x");
         std::fs::write(release.join("picture"), [0xff]).unwrap();
         assert!(Overlay::read(folder.path()).unwrap_err().contains("picture"));

@@ -4,14 +4,17 @@
 mod catalog;
 mod check;
 mod merge;
+mod row;
 
 pub use catalog::Catalog;
+pub use row::{Level, Row, VERIFIED, Verified};
 
 use crate::debian::{LockedDeb, Options};
 use crate::error::Fault;
 use crate::model::Digest;
 use crate::oci::Settings;
 use crate::python::PythonLock;
+use crate::python::select::WheelName;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -220,7 +223,23 @@ pub struct KnownFailure {
     pub reason: String,
 }
 
+impl Component {
+    /// Its published version, as the file's name tells it.
+    pub fn version(&self) -> &str {
+        if let Some(wheel) = WheelName::parse(&self.file) {
+            return wheel.version;
+        }
+        let rest = self.file.strip_prefix(&self.project).unwrap_or(&self.file);
+        rest.trim_start_matches('-').trim_end_matches(".tar.gz")
+    }
+}
+
 impl Release {
+    /// Its components can be had from the package index.
+    pub fn has_published(&self) -> bool {
+        self.era == Era::Components
+    }
+
     pub fn component(&self, name: &str) -> Option<&Component> {
         self.components.iter().find(|component| component.name == name)
     }

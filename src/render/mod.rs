@@ -64,6 +64,27 @@ pub fn render(environment: &Environment, inputs: &Inputs, layout: &Layout) -> Re
     Ok(files)
 }
 
+/// The files of a made-up environment, to compare releases by.
+pub fn example(release: &Release) -> Result<BTreeMap<String, String>> {
+    let images: BTreeMap<&String, String> =
+        release.images.iter().map(|image| (&image.name, format!("{REGISTRY}/{}:0", image.name))).collect();
+    let environment: Environment = serde_json::from_value(json!({
+        "id": "example", "branch": release.branch, "folder": "/example", "ports": release.ports,
+        "subnet": "10.213.0.0/24", "gateway": "10.213.0.1", "images": images,
+        "secrets": {"database": "secret", "storage-manager": "secret", "storage-client": "secret"},
+    }))?;
+    let compute = release.images.iter().find(|image| image.name == "python").context("the release has no compute image")?;
+    let inputs = Inputs {
+        socket: "/var/run/docker.sock".into(),
+        start_interval: true,
+        compute_id: "sha256:0".into(),
+        compute: compute.settings.clone(),
+        test_engine: None,
+    };
+    let files = render(&environment, &inputs, &Layout::here(&environment)?)?;
+    Ok(files.into_iter().filter(|(place, _)| PLAIN.iter().all(|folder| !place.starts_with(folder))).collect())
+}
+
 fn values(environment: &Environment, release: &Release, inputs: &Inputs, layout: &Layout) -> Result<Value> {
     let image = environment.images.get("python").context("the compute image was not built")?;
     let tags = layout.exported.as_ref().map(|exported| &exported.tags);
