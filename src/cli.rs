@@ -190,6 +190,18 @@ pub struct Push {
 pub enum Devcontainer {
     /// Write a `.devcontainer` that can be committed: pushed images, and each tree at its commit
     Export(Export),
+    /// Write a dev container Template of every release: its container has baibox
+    Template(Template),
+}
+
+#[derive(Debug, Args)]
+pub struct Template {
+    /// Folder that gets `src/backend.ai-BRANCH`, as packaging tools ask
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
+    /// Where the Feature `baibox` is published
+    #[arg(long, value_name = "REFERENCE", default_value = crate::render::FEATURE)]
+    pub feature: String,
 }
 
 #[derive(Debug, Args)]
@@ -411,4 +423,7 @@ pub struct Doctor {
     /// Install and start what is missing, without asking
     #[arg(long)]
     pub fix: bool,
+    /// Install what is missing and start nothing, as in an image that is being built
+    #[arg(long, conflicts_with = "fix")]
+    pub install: bool,
 }

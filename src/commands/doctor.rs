@@ -11,6 +11,9 @@ const FIX: &str = "baibox doctor --fix";
 pub async fn run(context: &Context, options: &Doctor) -> Result<()> {
     let here = std::env::current_dir()?;
     let findings = doctor::examine(&here).await;
+    if options.install {
+        return doctor::install(&findings, &context.store, &context.ui).await;
+    }
     let findings = mend(context, &here, findings, options.fix).await?;
     let mut rows = Vec::new();
     for finding in &findings {

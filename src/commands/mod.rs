@@ -23,6 +23,7 @@ mod repro;
 mod sources;
 mod status;
 mod sync;
+mod template;
 mod up;
 mod verify;
 mod watch;
@@ -158,6 +159,7 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<()> {
         Command::Push(options) => push::run(&context, &options).await,
         Command::Devcontainer(crate::cli::Devcontainer::Export(options)) => export::run(&context, &options).await,
         Command::Sync(options) => sync::run(&context, &options).await,
+        Command::Devcontainer(crate::cli::Devcontainer::Template(options)) => template::run(&context, &options),
         Command::Contrib(options) => contrib::run(&context, &options).await,
         Command::Ci(options) => ci::run(&context, &options).await,
         Command::Repro(options) => repro::run(&context, &options).await,

@@ -169,7 +169,8 @@ fn same_place<'a>(all: &'a [Environment], branch: &Branch, path: Option<&Path>, 
     let meant = |environment: &&Environment| match path {
         Some(path) => environment.folder == path,
         None => {
-            environment.branch == *branch && (environment.folder.parent() == Some(here) || here.starts_with(&environment.folder))
+            environment.branch == *branch
+                && (environment.folder.parent() == Some(here) || environment::is_within(here, &environment.folder))
         }
     };
     let found: Vec<&Environment> = all.iter().filter(meant).collect();

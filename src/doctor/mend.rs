@@ -24,12 +24,22 @@ pub async fn fix(findings: &[Finding], store: &Store, ui: &Ui) -> Result<()> {
     fix_with(findings, async |suite: &str, package: &str| deb_tree(store, suite, package).await, ui).await
 }
 
+/// Installs what is missing, and leaves what runs as it is.
+pub async fn install(findings: &[Finding], store: &Store, ui: &Ui) -> Result<()> {
+    let steps = steps(findings).into_iter().filter(|fix| *fix != Fix::StartEngine).collect();
+    take(steps, async |suite: &str, package: &str| deb_tree(store, suite, package).await, ui).await
+}
+
 /// The same with another way to a package's files: `fetch_package(suite, package)`.
 pub async fn fix_with(findings: &[Finding], fetch_package: impl AsyncFn(&str, &str) -> Result<Tree>, ui: &Ui) -> Result<()> {
-    for fix in steps(findings) {
+    take(steps(findings), fetch_package, ui).await
+}
+
+async fn take(steps: BTreeSet<Fix>, fetch_package: impl AsyncFn(&str, &str) -> Result<Tree>, ui: &Ui) -> Result<()> {
+    for fix in steps {
         match fix {
-            Fix::InstallGit => install(fix, "git", ui).await?,
-            Fix::InstallEngine => install(fix, "Docker", ui).await?,
+            Fix::InstallGit => packages(fix, "git", ui).await?,
+            Fix::InstallEngine => packages(fix, "Docker", ui).await?,
             Fix::StartEngine => start::start(ui).await?,
             Fix::InstallCompose => compose(&fetch_package, ui).await?,
         }
@@ -46,7 +56,7 @@ fn steps(findings: &[Finding]) -> BTreeSet<Fix> {
     steps
 }
 
-async fn install(fix: Fix, what: &str, ui: &Ui) -> Result<()> {
+async fn packages(fix: Fix, what: &str, ui: &Ui) -> Result<()> {
     if apt::install(fix, ui).await? {
         return Ok(());
     }

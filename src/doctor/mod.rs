@@ -14,7 +14,7 @@ mod start;
 pub use facts::{Answer, Engine, Facts, Limits, Space, Taken};
 pub use judge::judge;
 pub use look::look;
-pub use mend::{deb_tree, fix, fix_with};
+pub use mend::{deb_tree, fix, fix_with, install};
 
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};

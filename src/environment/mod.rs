@@ -126,6 +126,12 @@ pub fn list(store: &Store) -> Result<Vec<Environment>> {
     Ok(found)
 }
 
+/// Whether a path leads into a folder, also by other names of it: where baibox itself runs in a
+/// container, the folder has the name by which the engine's host knows it, a link.
+pub fn is_within(path: &Path, folder: &Path) -> bool {
+    path.starts_with(folder) || folder.canonicalize().is_ok_and(|folder| path.starts_with(folder))
+}
+
 /// The one that is named, or else the one of the folder `here` or of a folder above it.
 pub fn find(store: &Store, named: Option<&EnvironmentId>, here: &Path) -> Result<Environment> {
     let all = list(store)?;
@@ -145,7 +151,7 @@ pub fn find(store: &Store, named: Option<&EnvironmentId>, here: &Path) -> Result
             .ok_or_else(|| Fault::usage(format!("there is no environment `{id}`")).hint(known()).into()),
         None => all
             .iter()
-            .filter(|environment| here.starts_with(&environment.folder))
+            .filter(|environment| is_within(here, &environment.folder))
             .max_by_key(|environment| environment.folder.as_os_str().len())
             .cloned()
             .ok_or_else(|| {

@@ -7,11 +7,10 @@ use crate::plan::DEVELOPER;
 use crate::release::{Component, Release};
 use anyhow::{Context, Result};
 use handlebars::Handlebars;
-use include_dir::{Dir, include_dir};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/devcontainer");
+const TEMPLATE: &str = include_str!("../../devcontainer/devcontainer.json");
 
 pub const WORKSPACE: &str = "workspace";
 
@@ -72,10 +71,6 @@ fn file(
     layout: &Layout,
     up: &str,
 ) -> Result<String> {
-    let template = TEMPLATES
-        .get_file("devcontainer.json")
-        .and_then(|file| file.contents_utf8())
-        .context("there is no `devcontainer/devcontainer.json`")?;
     let mut handlebars = Handlebars::new();
     handlebars.set_strict_mode(true);
     handlebars.register_helper("json", Box::new(as_json));
@@ -121,7 +116,7 @@ fn file(
         ),
         "launch": launch(environment, release, component, layout),
     });
-    Ok(handlebars.render_template(template, &values)?)
+    Ok(handlebars.render_template(TEMPLATE, &values)?)
 }
 
 /// Ports alone are numbers in the format, and `host:port` is text.
@@ -158,14 +153,18 @@ fn linked<'a>(release: &'a Release, image: &str) -> impl Iterator<Item = &'a Com
 /// forward those of the container that one develops in alone, by number.
 fn forwarded(environment: &Environment, exported: bool) -> Result<BTreeMap<String, Value>> {
     let storage = environment.ports.get("storage-proxy").context("`storage-proxy` has no port")?;
-    let attributes = |label: &str, protocol: &str| json!({ "label": label, "onAutoForward": "silent", "protocol": protocol });
     let port = |service: &str, port: u16| if exported { port.to_string() } else { format!("{service}:{port}") };
     Ok([
-        (port("manager", 8081), attributes("manager API", "http")),
-        (port("webserver", 8080), attributes("web UI", "http")),
-        (port("storage-proxy", *storage), attributes("storage-proxy", "http")),
+        (port("manager", 8081), attributes("manager API")),
+        (port("webserver", 8080), attributes("web UI")),
+        (port("storage-proxy", *storage), attributes("storage-proxy")),
     ]
     .into())
+}
+
+/// How a forwarded port is shown.
+pub(super) fn attributes(label: &str) -> Value {
+    json!({ "label": label, "onAutoForward": "silent", "protocol": "http" })
 }
 
 fn attach(service: &str, host: &str, port: u16) -> Value {

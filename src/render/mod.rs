@@ -3,9 +3,11 @@
 mod devcontainer;
 mod dialect;
 mod layout;
+mod template;
 
 pub use devcontainer::{WORKSPACE, developed_in, editor_files, exported_files, is_developed_in, tested_by};
 pub use layout::{Exported, Layout};
+pub use template::{FEATURE, template_files};
 
 use crate::environment::{DEBUG_PORT, Environment};
 use crate::oci::Settings;

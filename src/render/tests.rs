@@ -164,3 +164,25 @@ fn dev_containers_open_services_of_the_graph() {
         .for_each(|text| assert!(serde_json::from_str::<Value>(text).is_ok(), "{text}"));
     is_golden("golden/21.03", &rendered);
 }
+
+#[test]
+fn templates_are_what_releases_say() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("devcontainer");
+    let mut names = std::collections::BTreeSet::new();
+    for branch in Catalog::branches().unwrap() {
+        for (place, text) in template_files(&Catalog::release(&branch).unwrap(), FEATURE).unwrap() {
+            let there = std::fs::read_to_string(folder.join("templates/src").join(&place));
+            let again = "`baibox devcontainer template devcontainer/templates` writes it again";
+            assert_eq!(there.ok().as_deref(), Some(text.as_str()), "{place}: {again}");
+            names.insert(place.split('/').next().unwrap().to_owned());
+        }
+    }
+    let there = std::fs::read_dir(folder.join("templates/src")).unwrap();
+    assert_eq!(
+        there.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<std::collections::BTreeSet<_>>(),
+        names
+    );
+    let feature = std::fs::read_to_string(folder.join("features/src/baibox/devcontainer-feature.json")).unwrap();
+    let feature: Value = serde_json::from_str(&feature).unwrap();
+    assert_eq!(feature["version"], env!("CARGO_PKG_VERSION"), "the Feature goes with the program");
+}
