@@ -63,7 +63,7 @@ graph = re.sub(r'image: "baibox\.local/[^/]+/([a-z-]+):[^"]*"', built, graph)
 # Dev container tools know containers by these, and would find those of the environment.
 graph = re.sub(r"^ +devcontainer\.[a-z_]+: .*\n", "", graph, flags=re.M)
 graph = graph.replace(f'ai.baibox.environment: "{name}"', f'ai.baibox.environment: "{name}-plain"')
-graph = graph.replace(f'"{name}_krunner"', f'"{name}-plain_krunner"').replace("pull_policy: never", "")
+graph = graph.replace(f'"{name}_krunner"', f'"{name}-plain_krunner"')
 (state / "plain.yaml").write_text(f"name: {name}-plain\n{graph}")
 configuration = json.loads((folder / ".devcontainer/devcontainer.json").read_text())
 configuration["dockerComposeFile"] = [f"../../.baibox/{name}/plain.yaml"]
