@@ -4,22 +4,110 @@ mod world;
 
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use world::{World, wait_until};
+use world::{World, docker, wait_until};
+
+fn run(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Path → kind, mode, owner, size and link of a tar stream, without what an engine adds.
+fn listing(stream: impl Read) -> BTreeMap<String, String> {
+    const OF_THE_ENGINE: [&str; 5] = [".dockerenv", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab"];
+    let mut found = BTreeMap::new();
+    for entry in tar::Archive::new(stream).entries().unwrap() {
+        let entry = entry.unwrap();
+        let path = entry.path().unwrap().display().to_string();
+        let path = path.trim_start_matches("./").trim_end_matches('/').to_owned();
+        let mounted = ["dev", "proc", "sys"].iter().any(|place| path.split('/').next() == Some(place));
+        if path.is_empty() || path == "." || mounted || OF_THE_ENGINE.contains(&path.as_str()) {
+            continue;
+        }
+        let header = entry.header();
+        let link = entry.link_name().unwrap().map(|link| link.display().to_string()).unwrap_or_default();
+        let (mode, uid, gid) = (header.mode().unwrap() & 0o7777, header.uid().unwrap(), header.gid().unwrap());
+        found.insert(path, format!("{:?} {mode:o} {uid}:{gid} {} {link}", header.entry_type(), entry.size()));
+    }
+    found
+}
 
 #[test]
-#[ignore = "needs an engine and package mirrors: run tests/all"]
-fn images_are_the_same_when_they_are_made_again() {
+#[ignore = "needs an engine, package mirrors, skopeo, umoci and podman: run tests/all"]
+fn images_are_the_same_when_they_are_made_again_and_to_all_who_read_them() {
     let scratch = tempfile::tempdir().unwrap();
     let world = World::new(scratch.path(), "images");
     let place = world.folder.to_str().unwrap();
     world.succeeds(&["up", "--branch", "21.03", "--env", &world.id, "--path", place, "--source", "pypi", "--no-verify"]);
     world.succeeds(&["stop", "--env", &world.id]);
-    let env = ["--env", &world.id];
+    let build = |more: &[&str]| world.succeeds(&[&["build", "--env", &world.id], more].concat());
 
-    let said = world.succeeds(&[&["build", "--check"][..], &env].concat());
+    let said = build(&["--check"]);
     assert!(said.contains("bit for bit the same"), "{said}");
+
+    let path = |name: &str| scratch.path().join(name).display().to_string();
+    let (layout, again, archive, docker_archive) = (path("layout"), path("again"), path("oci.tar"), path("docker.tar"));
+    build(&["--output", &format!("oci:{layout}")]);
+    build(&["--output", &format!("oci:{again}")]);
+    build(&["--image", "redis", "--output", &format!("oci-archive:{archive}")]);
+    build(&["--image", "redis", "--output", &format!("docker-archive:{docker_archive}")]);
+    // The index names every manifest by its digest.
+    let index = |folder: &str| std::fs::read_to_string(Path::new(folder).join("index.json")).unwrap();
+    assert_eq!(index(&layout), index(&again));
+
+    let record = std::fs::read_to_string(world.folder.join(".baibox").join(&world.id).join("environment.json")).unwrap();
+    let record: Value = serde_json::from_str(&record).unwrap();
+    let id = |name: &str| docker(&["inspect", "--format", "{{.Id}}", record["images"][name].as_str().unwrap()]).trim().to_owned();
+
+    for name in ["manager", "redis"] {
+        let manifest: Value =
+            serde_json::from_str(&run("skopeo", &["inspect", "--raw", &format!("oci:{layout}:{name}")])).unwrap();
+        assert_eq!(manifest["config"]["digest"].as_str(), Some(id(name).as_str()));
+        for (key, value) in [("created", "2021-03-01T00:00:00Z"), ("version", "21.03")] {
+            assert_eq!(manifest["annotations"][format!("org.opencontainers.image.{key}")], value);
+        }
+    }
+    // skopeo reads every blob and checks its digest on the way.
+    run("skopeo", &["copy", "--quiet", &format!("oci:{layout}:python"), &format!("oci:{}:python", path("copied"))]);
+    for file in [&archive, &docker_archive] {
+        run("podman", &["load", "--quiet", "--input", file]);
+        let reference = record["images"]["redis"].as_str().unwrap();
+        let held = run("podman", &["inspect", "--type", "image", "--format", "{{.Id}}", reference]);
+        assert_eq!(format!("sha256:{}", held.trim()), id("redis"));
+        run("podman", &["rmi", reference]);
+    }
+    docker(&["load", "--input", &docker_archive]);
+
+    // The same files, to umoci and to the engine.
+    let bundle = path("bundle");
+    let rootless = if run("id", &["-u"]).trim() == "0" { &[][..] } else { &["--rootless"] };
+    run("umoci", &[&["unpack", "--image", &format!("{layout}:python")], rootless, &[&bundle]].concat());
+    let unpacked = path("unpacked.tar");
+    run("tar", &["--create", "--numeric-owner", "--file", &unpacked, "--directory", &format!("{bundle}/rootfs"), "."]);
+    let container = docker(&["create", record["images"]["python"].as_str().unwrap()]);
+    let exported = path("exported.tar");
+    docker(&["export", "--output", &exported, container.trim()]);
+    docker(&["rm", container.trim()]);
+    let open = |path: &str| listing(std::io::BufReader::new(std::fs::File::open(path).unwrap()));
+    let (ours, theirs) = (open(&unpacked), open(&exported));
+    assert!(ours.len() > 5000, "{} files", ours.len());
+    if rootless.is_empty() {
+        assert_eq!(ours, theirs);
+    } else {
+        // Without root, owners are not umoci's to give.
+        assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>());
+    }
+
+    // What is there and is not ours stays.
+    let taken = path("taken");
+    std::fs::create_dir(&taken).unwrap();
+    std::fs::write(Path::new(&taken).join("file"), "x").unwrap();
+    let refused = world.baibox(&["build", "--env", &world.id, "--output", &format!("oci:{taken}")]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(Path::new(&taken).join("file").exists());
 
     without_an_engine_they_are_the_same_too(&world, scratch.path());
     world.succeeds(&["delete", &world.id, "--yes", "--force"]);

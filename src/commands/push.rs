@@ -1,6 +1,6 @@
 //! Images and layers to and from a registry.
 
-use super::{Context, build};
+use super::{Context, build, output};
 use crate::cli::Push;
 use crate::environment::Environment;
 use crate::registry::{self, Place, Pushed, Registry};
@@ -17,16 +17,13 @@ pub async fn run(context: &Context, options: &Push) -> Result<()> {
 
 /// Builds what is missing, and sends what the registry lacks.
 pub async fn push(context: &Context, environment: &mut Environment, registry: &Registry) -> Result<BTreeMap<String, Pushed>> {
+    let _lease = context.store.lease()?;
     let outcome = build::images(context, environment, false).await?;
     let (release, lock) = build::locked(environment)?;
     let plan = build::plan(&environment.folder, &release)?;
-    let images: Vec<_> = plan.images.iter().zip(outcome.images.iter().map(|(_, image)| image)).collect();
-    let annotations = BTreeMap::from([
-        ("org.opencontainers.image.version".to_owned(), release.branch.clone()),
-        ("ai.baibox.lock".to_owned(), lock.digest()?.to_string()),
-    ]);
+    let images = output::outgoing(&release, &lock, &plan, &outcome)?;
     let stage = context.ui.stage("push");
-    let (pushed, bytes) = registry::push(registry, &context.store, &images, &annotations, &stage).await?;
+    let (pushed, bytes) = registry::push(registry, &context.store, &images, &stage).await?;
     stage.done(&format!("{} images at {}, {} sent", pushed.len(), registry.place, crate::ui::bytes(bytes)));
     Ok(pushed)
 }

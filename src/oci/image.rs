@@ -141,6 +141,13 @@ impl Image {
         Self { reference, layers, config, manifest: String::from_utf8(manifest).expect("JSON is UTF-8") }
     }
 
+    /// The image that these of its layers alone would be, without settings.
+    pub fn of_lowest_layers(&self, count: usize) -> Self {
+        let config: serde_json::Value = serde_json::from_str(&self.config).expect("a config is JSON");
+        let architecture = config["architecture"].as_str().unwrap_or_default();
+        Self::new(self.reference.clone(), architecture, &Settings::default(), self.layers[..count].to_vec())
+    }
+
     /// The digest of the config: what graph-driver engines call the image ID.
     pub fn id(&self) -> Digest {
         Digest::of(self.config.as_bytes())
@@ -174,17 +181,17 @@ pub fn write_archive<R: Read>(
             if left_out(layer) || !written.insert(layer.diff_id.clone()) {
                 continue;
             }
-            write_header(out, &blob_name(&layer.diff_id), layer.size)?;
+            archive_header(out, &blob_name(&layer.diff_id), layer.size)?;
             for fragment in &layer.fragments {
                 io::copy(&mut open(fragment)?, out)?;
             }
             out.write_all(&END_MARKER)?;
-            pad(out, layer.size)?;
+            archive_padding(out, layer.size)?;
         }
         for text in [&image.config, &image.manifest] {
             let digest = Digest::of(text.as_bytes());
             if written.insert(digest.clone()) {
-                write_file(out, &blob_name(&digest), text.as_bytes())?;
+                archive_file(out, &blob_name(&digest), text.as_bytes())?;
             }
         }
     }
@@ -211,14 +218,15 @@ pub fn write_archive<R: Read>(
             }))
             .collect::<Vec<_>>()
     );
-    write_file(out, "index.json", &canonical_json(&index))?;
-    write_file(out, "oci-layout", b"{\"imageLayoutVersion\":\"1.0.0\"}")?;
-    write_file(out, "manifest.json", &canonical_json(&docker))?;
+    archive_file(out, "index.json", &canonical_json(&index))?;
+    archive_file(out, "oci-layout", b"{\"imageLayoutVersion\":\"1.0.0\"}")?;
+    archive_file(out, "manifest.json", &canonical_json(&docker))?;
     out.write_all(&END_MARKER)
 }
 
-fn full_name(reference: &str) -> String {
-    // containerd names images in full; Docker's short form stands for its own registry.
+/// The reference as containerd writes it.
+pub fn full_name(reference: &str) -> String {
+    // Docker's short form stands for its own registry.
     match reference.split_once('/') {
         Some((host, _)) if host.contains('.') || host.contains(':') || host == "localhost" => reference.to_owned(),
         Some(_) => format!("docker.io/{reference}"),
@@ -230,7 +238,8 @@ fn blob_name(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 
-fn write_header(out: &mut impl Write, name: &str, size: u64) -> io::Result<()> {
+/// The header of one file of an archive; its content follows, then [`archive_padding`].
+pub fn archive_header(out: &mut impl Write, name: &str, size: u64) -> io::Result<()> {
     let mut header = tar::Header::new_ustar();
     header.set_path(name)?;
     header.set_size(size);
@@ -240,13 +249,15 @@ fn write_header(out: &mut impl Write, name: &str, size: u64) -> io::Result<()> {
     out.write_all(header.as_bytes())
 }
 
-fn write_file(out: &mut impl Write, name: &str, bytes: &[u8]) -> io::Result<()> {
-    write_header(out, name, bytes.len() as u64)?;
+/// A whole file of an archive.
+pub fn archive_file(out: &mut impl Write, name: &str, bytes: &[u8]) -> io::Result<()> {
+    archive_header(out, name, bytes.len() as u64)?;
     out.write_all(bytes)?;
-    pad(out, bytes.len() as u64)
+    archive_padding(out, bytes.len() as u64)
 }
 
-fn pad(out: &mut impl Write, size: u64) -> io::Result<()> {
+/// Fills the last block of a file of this size.
+pub fn archive_padding(out: &mut impl Write, size: u64) -> io::Result<()> {
     let rest = (512 - size % 512) % 512;
     out.write_all(&END_MARKER[..usize::try_from(rest).expect("below a block")])
 }

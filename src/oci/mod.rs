@@ -5,4 +5,4 @@ mod tree;
 
 pub use tree::{END_MARKER, Node, Tree, TreeError};
 mod image;
-pub use image::{Image, Layer, Settings, write_archive};
+pub use image::{Image, Layer, Settings, archive_file, archive_header, archive_padding, full_name, write_archive};

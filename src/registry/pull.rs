@@ -1,6 +1,7 @@
 //! Layers from a registry, in the place of making them.
 
-use super::{LAYER_KEY, Pushed, Registry, push::MANIFEST};
+use super::manifest::MANIFEST;
+use super::{LAYER_KEY, Pushed, Registry};
 use crate::error::Fault;
 use crate::model::Digest;
 use crate::oci::{END_MARKER, Layer};

@@ -1,16 +1,14 @@
 //! Images to a registry: only the blobs that it lacks, several at once.
 
-use super::{LAYER_KEY, Registry, compress};
-use crate::model::{CREATED, Digest, canonical_json};
-use crate::oci::Image;
-use crate::plan::ImagePlan;
+use super::Registry;
+use super::manifest::{MANIFEST, Manifest, Outgoing};
+use crate::model::Digest;
 use crate::store::Store;
 use crate::ui::Stage;
 use anyhow::{Context, Result};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use oci_client::Reference;
 use serde::Serialize;
-use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -41,48 +39,26 @@ enum Content {
     Text(String),
 }
 
-/// Sends images with the plans that they came from; `annotations` go on every manifest.
-/// Gives where they are, and how many bytes were sent.
+/// Sends images; gives where they are, and how many bytes were sent.
 pub async fn push(
     registry: &Registry,
     store: &Store,
-    images: &[(&ImagePlan, &Image)],
-    annotations: &BTreeMap<String, String>,
+    images: &[Outgoing<'_>],
     stage: &Stage,
 ) -> Result<(BTreeMap<String, Pushed>, u64)> {
     let mut blobs: BTreeMap<Digest, (u64, Content)> = BTreeMap::new();
     let mut users: BTreeMap<Digest, Vec<Reference>> = BTreeMap::new();
     let mut manifests = Vec::new();
-    for (plan, image) in images {
+    for outgoing in images {
+        let Outgoing { plan, image, .. } = outgoing;
         let reference = registry.place.reference(&image.reference)?;
-        let mut layers = Vec::new();
-        for (layer, planned) in image.layers.iter().zip(&plan.layers) {
-            stage.note(&format!("compressing {}", layer.title));
-            let packed = compress(store, layer).await?;
-            layers.push(json!({
-                "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
-                "digest": packed.digest,
-                "size": packed.size,
-                "annotations": { LAYER_KEY: planned.key() },
-            }));
+        stage.note(&format!("compressing {}", plan.name));
+        let manifest = Manifest::of(store, outgoing).await?;
+        for packed in &manifest.layers {
             let path = store.blob_path(&packed.digest);
             blobs.entry(packed.digest.clone()).or_insert((packed.size, Content::File(path)));
-            users.entry(packed.digest).or_default().push(reference.clone());
+            users.entry(packed.digest.clone()).or_default().push(reference.clone());
         }
-        let mut annotations = annotations.clone();
-        annotations.insert("org.opencontainers.image.created".into(), CREATED.into());
-        annotations.insert("org.opencontainers.image.title".into(), image.reference.clone());
-        let manifest = canonical_json(&json!({
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": {
-                "mediaType": "application/vnd.oci.image.config.v1+json",
-                "digest": image.id(),
-                "size": image.config.len(),
-            },
-            "layers": layers,
-            "annotations": annotations,
-        }));
         blobs.entry(image.id()).or_insert((image.config.len() as u64, Content::Text(image.config.clone())));
         users.entry(image.id()).or_default().push(reference.clone());
         manifests.push((plan.name.clone(), reference, manifest));
@@ -107,8 +83,8 @@ pub async fn push(
     stream::iter(uploads).buffer_unordered(SLOTS).try_collect::<Vec<()>>().await?;
     let mut pushed = BTreeMap::new();
     for (name, reference, manifest) in manifests {
-        let digest = Digest::of(&manifest);
-        let body = bytes::Bytes::from(manifest);
+        let digest = manifest.digest();
+        let body = bytes::Bytes::from(manifest.bytes);
         let kind = MANIFEST.parse().context("a media type is a header's value")?;
         let put = || registry.client.push_manifest_raw(&reference, body.clone(), std::clone::Clone::clone(&kind));
         registry.retry(&format!("the manifest of `{reference}`"), put).await?;
@@ -118,8 +94,6 @@ pub async fn push(
     }
     Ok((pushed, sent.into_inner().expect("never poisoned")))
 }
-
-pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// Makes sure that every repository of `users` has the blob; says whether its bytes were sent.
 async fn bring(registry: &Registry, digest: &Digest, size: u64, content: &Content, users: &[Reference]) -> Result<bool> {

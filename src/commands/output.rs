@@ -1,0 +1,152 @@
+//! Images to a folder or a file that other tools read.
+
+use super::{Context, build, sources};
+use crate::build::Outcome;
+use crate::environment::Environment;
+use crate::error::Fault;
+use crate::lock::Lock;
+use crate::model::Digest;
+use crate::oci::{Image, Layer, write_archive};
+use crate::plan::{Plan, Recipe};
+use crate::registry::{Outgoing, layout};
+use crate::release::Release;
+use anyhow::{Context as _, Result};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Where images are written to, by the names that skopeo gives these forms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    Oci(PathBuf),
+    OciArchive(PathBuf),
+    DockerArchive(PathBuf),
+}
+
+impl Output {
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        let refused = || {
+            Fault::usage(format!("`{text}` does not say where the images go"))
+                .hint("write it as `oci:FOLDER`, `oci-archive:FILE` or `docker-archive:FILE`")
+        };
+        match text.split_once(':').filter(|(_, path)| !path.is_empty()) {
+            Some(("oci", path)) => Ok(Self::Oci(path.into())),
+            Some(("oci-archive", path)) => Ok(Self::OciArchive(path.into())),
+            Some(("docker-archive", path)) => Ok(Self::DockerArchive(path.into())),
+            _ => Err(refused()),
+        }
+    }
+}
+
+/// Writes the images that are named, or all.
+pub async fn write(
+    context: &Context,
+    environment: &Environment,
+    outcome: &Outcome,
+    outputs: &[Output],
+    named: &[String],
+) -> Result<()> {
+    let (release, lock) = build::locked(environment)?;
+    let plan = build::plan(environment, &release)?;
+    let mut images = outgoing(&release, &lock, &plan, outcome)?;
+    if let Some(name) = named.iter().find(|name| plan.image(name).is_none()) {
+        let known: Vec<&str> = plan.images.iter().map(|image| image.name.as_str()).collect();
+        return Err(Fault::usage(format!("release {} has no image `{name}`", release.branch))
+            .hint(format!("it has {}", known.join(", ")))
+            .into());
+    }
+    images.retain(|image| named.is_empty() || named.contains(&image.plan.name));
+    let builder = build::builder(context).await?;
+    let architecture = &builder.architecture;
+    for output in outputs {
+        let stage = context.ui.stage("write");
+        let (form, path) = match output {
+            Output::Oci(path) => {
+                layout::to_folder(&context.store, &images, architecture, path, &stage).await?;
+                ("an OCI layout", path)
+            }
+            Output::OciArchive(path) => {
+                let (part, file) = beside(path)?;
+                layout::to_archive(&context.store, &images, architecture, file, &stage)
+                    .await
+                    .with_context(|| format!("cannot write `{}`", path.display()))?;
+                named_as(part, path)?;
+                ("an OCI archive", path)
+            }
+            Output::DockerArchive(path) => {
+                docker_archive(context, &images, path)?;
+                ("an archive for `docker load`", path)
+            }
+        };
+        stage.done(&format!("{} images in `{}`, {form}", images.len(), path.display()));
+    }
+    Ok(())
+}
+
+fn docker_archive(context: &Context, images: &[Outgoing], path: &Path) -> Result<()> {
+    let (part, file) = beside(path)?;
+    let mut out = std::io::BufWriter::with_capacity(1 << 18, file);
+    let images: Vec<Image> = images.iter().map(|image| image.image.clone()).collect();
+    let all = |_: &Layer| false;
+    write_archive(&mut out, &images, all, |digest: &Digest| context.store.reader(digest))
+        .and_then(|()| out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_data())
+        .with_context(|| format!("cannot write `{}`", path.display()))?;
+    named_as(part, path)
+}
+
+/// A file beside the one that is wanted: what has the name is whole.
+fn beside(path: &Path) -> Result<(tempfile::TempPath, std::fs::File)> {
+    let cannot = || format!("cannot write `{}`", path.display());
+    anyhow::ensure!(!path.is_dir(), Fault::usage(format!("`{}` is a folder", path.display())).hint("name a file"));
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).with_context(cannot)?;
+    // As any other new file, whatever temporary ones get.
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    let file = tempfile::Builder::new().prefix(".baibox-").permissions(mode).tempfile_in(folder).with_context(cannot)?;
+    let (file, part) = file.into_parts();
+    Ok((part, file))
+}
+
+fn named_as(part: tempfile::TempPath, path: &Path) -> Result<()> {
+    part.persist(path).with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+/// The images as they leave this machine, with what their manifests say.
+pub fn outgoing<'a>(release: &Release, lock: &Lock, plan: &'a Plan, outcome: &'a Outcome) -> Result<Vec<Outgoing<'a>>> {
+    let digest = lock.digest()?.to_string();
+    let outgoing = plan.images.iter().zip(&outcome.images).map(|(planned, (_, image))| {
+        let data = release.images.iter().find(|data| data.name == planned.name);
+        let links = data.map(|data| data.links.as_slice()).unwrap_or_default();
+        let mut annotations = BTreeMap::from([
+            ("org.opencontainers.image.version".to_owned(), release.branch.clone()),
+            ("ai.baibox.lock".to_owned(), digest.clone()),
+        ]);
+        // An image is of the component that it links first; the others are what that stands on.
+        if let Some(component) = links.first().and_then(|name| release.component(name)) {
+            let source = format!("{}/{}", sources::GIT_BASE, component.repository);
+            annotations.insert("org.opencontainers.image.source".into(), source);
+            if let Some(commit) = lock.sources.get(&component.name) {
+                annotations.insert("org.opencontainers.image.revision".into(), commit.clone());
+            }
+            let commits = links.iter().filter_map(|name| Some(format!("{name}={}", lock.sources.get(name)?)));
+            annotations.insert("ai.baibox.sources".into(), commits.collect::<Vec<_>>().join(","));
+        }
+        let configured = |key: &Digest| matches!(plan.recipes.get(key), Some(Recipe::DebianConfigured { again: false, .. }));
+        let base = planned.layers.iter().position(|layer| layer.fragments.iter().any(configured)).map_or(0, |place| place + 1);
+        Outgoing { plan: planned, image, base, annotations }
+    });
+    Ok(outgoing.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_are_named_as_skopeo_names_them() {
+        assert_eq!(Output::parse("oci:a/b").unwrap(), Output::Oci("a/b".into()));
+        assert_eq!(Output::parse("docker-archive:x:y.tar").unwrap(), Output::DockerArchive("x:y.tar".into()));
+        for bad in ["", "oci", "oci:", "tar:x", "/x"] {
+            assert!(!Output::parse(bad).unwrap_err().hints.is_empty(), "{bad}");
+        }
+    }
+}
