@@ -75,13 +75,17 @@ pub enum Command {
     Step(Step),
     /// Check this host, and with --fix install and start what is missing
     Doctor(Doctor),
-    /// Show the cures for faults of upstream that are active in a release
-    Explain(One),
+    /// Show why an image is as it is, or which faults of upstream are cured
+    Explain(Explain),
+    /// Print the bill of materials of an image
+    Sbom(Sbom),
+    /// Remove from the store what no environment stands on
+    Prune(Prune),
     /// Remove an environment: containers, volumes, networks, images, and its folder
     Delete(Delete),
     /// List the release branches that baibox knows, and how far each was seen to work
     Releases(Releases),
-    /// Compare two releases: components, pins, services, ports, configurations, layers
+    /// Compare two releases, environments or images
     Diff(Diff),
     /// Print a completion script for a shell
     Completions {
@@ -108,6 +112,26 @@ pub struct Build {
     /// Make all images a second time in a store of their own, and say whether they are the same
     #[arg(long)]
     pub check: bool,
+    /// Write the images there, and give the engine none: oci:FOLDER, oci-archive:FILE or docker-archive:FILE
+    #[arg(long, value_name = "FORM:PATH")]
+    pub output: Vec<String>,
+    /// Write only this image [default: all]
+    #[arg(long, value_name = "IMAGE", requires = "output")]
+    pub image: Vec<String>,
+    /// Say for each layer whether it is reused, assembled or built, and why
+    #[arg(long, short)]
+    pub verbose: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Explain {
+    #[command(flatten)]
+    pub one: One,
+    /// Image, such as manager [default: the cures of the release]
+    pub image: Option<String>,
+    /// List all fragments of a layer
+    #[arg(long, short)]
+    pub verbose: bool,
 }
 
 #[derive(Debug, Args)]
@@ -346,6 +370,36 @@ pub struct Shell {
 }
 
 #[derive(Debug, Args)]
+pub struct Sbom {
+    #[command(flatten)]
+    pub one: One,
+    /// Image, such as manager
+    pub image: String,
+    /// SPDX 2.3 or CycloneDX 1.5, as JSON
+    #[arg(long, value_enum, default_value_t = SbomForm::Spdx)]
+    pub format: SbomForm,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum SbomForm {
+    Spdx,
+    Cyclonedx,
+}
+
+#[derive(Debug, Args)]
+pub struct Prune {
+    /// Only what was not used for so long, such as 12h or 30d
+    #[arg(long, value_name = "AGE", value_parser = crate::ui::parse_age)]
+    pub older_than: Option<std::time::Duration>,
+    /// Only as much as the store is larger than this, such as 10GB; the oldest first
+    #[arg(long, value_name = "SIZE", value_parser = crate::ui::parse_size)]
+    pub larger_than: Option<u64>,
+    /// Say what would go, and stop
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct Delete {
     /// Environment ID
     pub id: String,
@@ -389,9 +443,9 @@ pub struct Releases {
 
 #[derive(Debug, Args)]
 pub struct Diff {
-    /// Release branch
+    /// Release branch, environment ID, or one of its images: ID/IMAGE
     pub from: String,
-    /// Release branch
+    /// The same of the other side
     pub to: String,
 }
 

@@ -33,6 +33,7 @@ pub mod python;
 pub mod release;
 pub mod contrib;
 pub mod lock;
+pub mod sbom;
 pub mod plan;
 pub mod source;
 pub mod registry;

@@ -4,20 +4,22 @@
 mod check;
 mod difference;
 mod make;
+mod report;
 mod resolve;
 mod tasks;
 #[cfg(test)]
 mod tests;
 
 pub use check::first_difference;
+pub use report::{LayerReport, Made};
 
 use crate::debian::Mirror;
 use crate::engine::{Executor, HeldImage};
 use crate::fetch::Fetcher;
 use crate::model::Digest;
 use crate::oci::{Image, Layer, Node, Tree, write_archive};
-use crate::plan::{ImagePlan, LayerPlan, Plan, Recipe};
-use crate::store::{Store, was_corrupt};
+use crate::plan::{ImagePlan, LayerPlan, Plan};
+use crate::store::{Store, StoreLock, was_corrupt};
 use crate::ui::Ui;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -41,6 +43,8 @@ pub struct Builder {
     pub steps: Arc<std::sync::Mutex<BTreeSet<String>>>,
     /// Permits of one MiB each, so that archives unpacked at once fit in [`MEMORY`].
     pub memory: Arc<tokio::sync::Semaphore>,
+    /// Nothing that is built or read is pruned while a builder is there.
+    pub lease: Option<Arc<StoreLock>>,
 }
 
 /// What a recipe gave: its folders, and everything else.
@@ -67,19 +71,23 @@ impl Builder {
             .filter(|fragment| self.store.has(&fragment.folders) && self.store.has(&fragment.content))
     }
 
-    /// Makes everything of the plan that is missing and gives the engine what it lacks.
-    pub async fn build(&self, plan: &Plan) -> Result<Outcome> {
-        match self.build_once(plan).await {
+    /// Makes everything of the plan that is missing; unless it is for the store only, the
+    /// engine gets what it lacks.
+    pub async fn build(&self, plan: &Plan, store_only: bool) -> Result<Outcome> {
+        match self.build_once(plan, store_only).await {
             // It is gone now, so it is made or fetched again.
             Err(error) if was_corrupt(&error) => {
                 self.ui.warn("a file in the store was damaged and is made again");
-                self.build_once(plan).await
+                self.build_once(plan, store_only).await
             }
             outcome => outcome,
         }
     }
 
-    async fn build_once(&self, plan: &Plan) -> Result<Outcome> {
+    async fn build_once(&self, plan: &Plan, store_only: bool) -> Result<Outcome> {
+        if store_only {
+            return self.make_images(plan).await;
+        }
         // References carry the digest of all that is in an image.
         let references: Vec<&str> = plan.images.iter().map(|image| image.reference.as_str()).collect();
         let whole = Digest::of_value(&("images", &self.architecture, references));
@@ -93,14 +101,17 @@ impl Builder {
             let images: Vec<Image> = outcome.images.iter().map(|(_, image)| image.clone()).collect();
             (outcome.images_loaded, outcome.bytes_sent) = self.load(&images, true).await?;
         }
-        self.remove_step_images().await?;
         self.store.record_action(&whole, &outcome.images)?;
         Ok(outcome)
     }
 
-    /// Makes what is missing in the store; the engine runs steps, and gets none of the images.
-    pub async fn make_images(&self, plan: &Plan) -> Result<Outcome> {
-        let missing = self.missing(plan);
+    async fn make_images(&self, plan: &Plan) -> Result<Outcome> {
+        let mut missing = self.missing(plan);
+        let _turn = if missing.is_empty() { None } else { Some(self.turn().await?) };
+        if _turn.is_some() {
+            // What another process made in the meantime is there.
+            missing = self.missing(plan);
+        }
         let mut outcome = Outcome { fragments_made: missing.len(), ..Outcome::default() };
         if !missing.is_empty() {
             self.engine.sweep_steps(false).await?;
@@ -113,11 +124,22 @@ impl Builder {
         for image in &plan.images {
             outcome.images.push((image.name.clone(), self.assemble(image).await?));
         }
+        self.remove_step_images().await?;
         Ok(outcome)
     }
 
-    /// Images that steps ran on go when a build ends.
-    pub async fn remove_step_images(&self) -> Result<()> {
+    /// Two builds of the same thing do it once: one of them makes, the other waits and finds.
+    async fn turn(&self) -> Result<StoreLock> {
+        if let Some(turn) = self.store.try_lock("build")? {
+            return Ok(turn);
+        }
+        self.ui.remark("build", "waiting for another baibox that builds; what it makes is used");
+        let store = self.store.clone();
+        Ok(tokio::task::spawn_blocking(move || store.lock("build")).await??)
+    }
+
+    /// Images that steps ran on go when no step follows.
+    async fn remove_step_images(&self) -> Result<()> {
         let steps = std::mem::take(&mut *self.steps.lock().expect("never poisoned"));
         for reference in steps {
             self.engine.remove_image(&reference).await?;
@@ -132,7 +154,7 @@ impl Builder {
         let mut missing = BTreeSet::new();
         while let Some(key) = wanted.pop() {
             if !missing.contains(&key) && self.fragment(&key).is_none() {
-                wanted.extend(depends_on(&plan.recipes[&key]));
+                wanted.extend(plan.recipes[&key].depends_on());
                 missing.insert(key);
             }
         }
@@ -153,6 +175,17 @@ impl Builder {
 
     fn layer_key(&self, key: &Digest) -> Digest {
         Digest::of_value(&("planned layer", &self.architecture, key))
+    }
+
+    /// A layer of these recipes, if it was put together before and is there.
+    pub fn known_layer(&self, keys: &[Digest]) -> Option<Layer> {
+        let fragments: Option<Vec<Fragment>> = keys.iter().map(|key| self.fragment(key)).collect();
+        self.assembled(&fragments?)
+    }
+
+    fn assembled(&self, fragments: &[Fragment]) -> Option<Layer> {
+        let key = Digest::of_value(&("layer", fragments));
+        self.store.action::<Layer>(&key).filter(|layer| layer.fragments.iter().all(|part| self.store.has(part)))
     }
 
     async fn assemble(&self, plan: &ImagePlan) -> Result<Image> {
@@ -178,9 +211,7 @@ impl Builder {
             .map(|key| self.fragment(key).with_context(|| format!("a fragment of the layer `{title}` is missing")))
             .collect::<Result<_>>()?;
         let key = Digest::of_value(&("layer", &fragments));
-        if let Some(known) =
-            self.store.action::<Layer>(&key).filter(|layer| layer.fragments.iter().all(|part| self.store.has(part)))
-        {
+        if let Some(known) = self.assembled(&fragments) {
             return Ok(Layer { title: title.to_owned(), ..known });
         }
         let (store, name) = (self.store.clone(), title.to_owned());
@@ -300,16 +331,4 @@ fn layers_to_send(images: &[Image], chains: &BTreeSet<Vec<Digest>>) -> BTreeMap<
         }
     }
     absent
-}
-
-/// Recipes that run on an image need its fragments first.
-fn depends_on(recipe: &Recipe) -> Vec<Digest> {
-    match recipe {
-        Recipe::DebianConfigured { below, .. } => below.concat(),
-        Recipe::Sdist { on, .. } => vec![on.clone()],
-        Recipe::ByteCode { of, on } => vec![on.clone(), of.clone()],
-        Recipe::DebianDatabase { packages, below } => packages.iter().chain(below).cloned().collect(),
-        Recipe::Account { below, .. } => below.clone(),
-        _ => Vec::new(),
-    }
 }

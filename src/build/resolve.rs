@@ -1,6 +1,6 @@
 //! Python pins chosen again, by uv in a container of the release's own base.
 
-use super::{Builder, depends_on};
+use super::Builder;
 use crate::engine::{Output, Step};
 use crate::error::Fault;
 use crate::host;
@@ -130,7 +130,7 @@ impl Builder {
         let mut missing = BTreeSet::new();
         while let Some(key) = wanted.pop() {
             if self.fragment(&key).is_none() && missing.insert(key.clone()) {
-                wanted.extend(depends_on(&plan.recipes[&key]));
+                wanted.extend(plan.recipes[&key].depends_on());
             }
         }
         self.make(plan, &missing, stage).await?;

@@ -1,6 +1,5 @@
 //! What of a plan is missing, cut into tasks, and the order they run in.
 
-use super::depends_on;
 use crate::model::Digest;
 use crate::plan::{Plan, Recipe};
 use anyhow::{Result, bail};
@@ -79,7 +78,7 @@ where
     let mut running = FuturesUnordered::new();
     loop {
         let (ready, rest): (Vec<Task>, Vec<Task>) = waiting.into_iter().partition(|task| {
-            task.recipes().iter().all(|key| depends_on(&plan.recipes[key]).iter().all(|input| !absent.contains(input)))
+            task.recipes().iter().all(|key| plan.recipes[key].depends_on().iter().all(|input| !absent.contains(input)))
         });
         waiting = rest;
         for task in ready {

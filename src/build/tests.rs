@@ -2,7 +2,7 @@ use super::*;
 use crate::engine::Fake;
 use crate::error::{Exit, exit_of};
 use crate::oci::Settings;
-use crate::plan::{Part, PlannedFile, Rank, Wanted};
+use crate::plan::{Part, PlannedFile, Rank, Recipe, Wanted};
 
 fn builder(folder: &std::path::Path) -> (Builder, Arc<Fake>) {
     let store = Store::open(folder).unwrap();
@@ -17,6 +17,7 @@ fn builder(folder: &std::path::Path) -> (Builder, Arc<Fake>) {
         ui: Ui::new(true),
         steps: Arc::default(),
         memory: Arc::new(tokio::sync::Semaphore::new(MEMORY as usize)),
+        lease: None,
     };
     (builder, engine)
 }
@@ -35,16 +36,16 @@ fn plan(texts: &[&str]) -> Plan {
 async fn what_is_there_is_neither_made_nor_sent_again() {
     let folder = tempfile::tempdir().unwrap();
     let (builder, engine) = builder(folder.path());
-    let first = builder.build(&plan(&["one", "two"])).await.unwrap();
+    let first = builder.build(&plan(&["one", "two"]), false).await.unwrap();
     assert_eq!((first.fragments_made, first.images_loaded), (2, 1));
 
     engine.world().calls.clear();
-    let again = builder.build(&plan(&["one", "two"])).await.unwrap();
+    let again = builder.build(&plan(&["one", "two"]), false).await.unwrap();
     assert_eq!((again.fragments_made, again.images_loaded, again.bytes_sent), (0, 0, 0));
     assert_eq!(engine.world().calls.len(), 1, "one question for one image");
     assert_eq!(again.images, first.images);
 
-    let more = builder.build(&plan(&["one", "two", "three"])).await.unwrap();
+    let more = builder.build(&plan(&["one", "two", "three"]), false).await.unwrap();
     assert_eq!((more.fragments_made, more.images_loaded), (1, 1));
     assert!(more.bytes_sent < first.bytes_sent, "{} of {}", more.bytes_sent, first.bytes_sent);
 }
@@ -53,9 +54,9 @@ async fn what_is_there_is_neither_made_nor_sent_again() {
 async fn an_engine_that_refuses_a_part_gets_the_whole() {
     let folder = tempfile::tempdir().unwrap();
     let (builder, engine) = builder(folder.path());
-    builder.build(&plan(&["one", "two"])).await.unwrap();
+    builder.build(&plan(&["one", "two"]), false).await.unwrap();
     engine.world().takes_whole_archives_only = true;
-    let more = builder.build(&plan(&["one", "two", "three"])).await.unwrap();
+    let more = builder.build(&plan(&["one", "two", "three"]), false).await.unwrap();
     assert_eq!(more.bytes_sent, more.images[0].1.layers.iter().map(|layer| layer.size).sum::<u64>());
     assert_eq!(engine.world().calls.iter().filter(|call| *call == "load").count(), 3);
 }
@@ -66,11 +67,11 @@ async fn an_engine_that_stops_half_way_is_gone_on_with() {
     let (builder, engine) = builder(folder.path());
     for verb in ["image", "load", "images", "sweep_steps"] {
         engine.world().refuses.insert(verb, format!("the engine went away at `{verb}`"));
-        let error = builder.build(&plan(&["one", verb])).await.unwrap_err();
+        let error = builder.build(&plan(&["one", verb]), false).await.unwrap_err();
         assert_eq!(exit_of(&error), Exit::Engine);
         assert!(crate::error::render(&error).contains(&format!("went away at `{verb}`")));
         engine.world().refuses.clear();
-        builder.build(&plan(&["one", verb])).await.unwrap();
+        builder.build(&plan(&["one", verb]), false).await.unwrap();
     }
 }
 
@@ -79,12 +80,12 @@ async fn a_corrupt_blob_is_found_and_made_again() {
     let folder = tempfile::tempdir().unwrap();
     let (builder, engine) = builder(folder.path());
     let plan = plan(&["one", "two"]);
-    let first = builder.build(&plan).await.unwrap();
+    let first = builder.build(&plan, false).await.unwrap();
     let fragment = builder.fragment(&plan.images[0].layers[0].fragments[0]).unwrap();
     std::fs::write(builder.store.blob_path(&fragment.content), "rotten").unwrap();
     engine.world().images.clear();
     // Found when it is sent, never given to the engine, and made again at once.
-    let again = builder.build(&plan).await.unwrap();
+    let again = builder.build(&plan, false).await.unwrap();
     assert_eq!(again.images, first.images);
 }
 
@@ -93,8 +94,8 @@ async fn two_makings_that_differ_are_told_apart_by_layer_fragment_path_and_field
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let [one, other] = [0, 1].map(|number| builder(folders[number].path()).0);
     let plan = plan(&["one", "two"]);
-    let left = one.make_images(&plan).await.unwrap();
-    assert_eq!(left.images, other.make_images(&plan).await.unwrap().images);
+    let left = one.build(&plan, true).await.unwrap();
+    assert_eq!(left.images, other.build(&plan, true).await.unwrap().images);
     // A recipe that gives something else the second time.
     let mut tree = Tree::default();
     tree.insert("file-two", Node::file(0o600, "two".repeat(2000))).unwrap();
@@ -105,7 +106,7 @@ async fn two_makings_that_differ_are_told_apart_by_layer_fragment_path_and_field
     let empty = third.store.put(b"").unwrap();
     let rotten = Fragment { folders: empty, content: third.store.put(&bytes).unwrap() };
     third.store.record_action(&plan.images[0].layers[1].fragments[0], &rotten).unwrap();
-    let right = third.make_images(&plan).await.unwrap();
+    let right = third.build(&plan, true).await.unwrap();
     let found = first_difference((&one.store, &left.images[0].1), (&third.store, &right.images[0].1), &plan.images[0], &plan);
     assert_eq!(found.unwrap(), "layer 2 “links to sources (1 for 1 images)”, of two: `file-two`, mode: 0644 and 0600");
 }

@@ -1,4 +1,5 @@
 use super::Context;
+use super::output::Output;
 use crate::build::{Builder, MEMORY, Outcome};
 use crate::cli::{Build, One};
 use crate::debian::{DebianError, Mirror};
@@ -19,7 +20,12 @@ use std::sync::Arc;
 
 pub async fn run(context: &Context, options: &Build) -> Result<()> {
     let mut environment = context.environment(&options.one)?;
-    let outcome = images(context, &mut environment, options.locked).await?;
+    let outputs = options.output.iter().map(|text| Output::parse(text)).collect::<Result<Vec<_>, _>>()?;
+    let how = How { locked: options.locked, store_only: !outputs.is_empty(), verbose: options.verbose };
+    let outcome = images_as(context, &mut environment, &how).await?;
+    if !outputs.is_empty() {
+        super::output::write(context, &environment, &outcome, &outputs, &options.image).await?;
+    }
     if options.check {
         return super::check::run(context, &environment, &outcome).await;
     }
@@ -39,21 +45,39 @@ pub fn plan(folder: &Path, release: &Release) -> Result<Plan> {
     plan::plan(release, &metadata)
 }
 
+/// How images are built.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct How {
+    /// What is locked is taken, or it is an error.
+    pub locked: bool,
+    /// The engine gets none of the images.
+    pub store_only: bool,
+    /// Each layer is told of.
+    pub verbose: bool,
+}
+
+pub async fn images(context: &Context, environment: &mut Environment, locked: bool) -> Result<Outcome> {
+    images_as(context, environment, &How { locked, ..How::default() }).await
+}
+
 /// Makes the images of an environment and remembers their references.
 ///
 /// What the lock says is what is built. Where it cannot be, since a tree requires other
 /// Python packages or the mirror dropped a file, the lock is changed and that is said;
 /// with `locked` it is an error.
-pub async fn images(context: &Context, environment: &mut Environment, locked: bool) -> Result<Outcome> {
+pub async fn images_as(context: &Context, environment: &mut Environment, how: &How) -> Result<Outcome> {
+    let How { locked, store_only, verbose } = *how;
     let (mut release, mut lock) = self::locked(environment)?;
     let builder = builder(context).await?;
     meet_requirements(context, environment, &builder, &mut release, &mut lock, locked).await?;
-    let made = builder.build(&plan(&environment.folder, &release)?).await;
+    let planned = plan(&environment.folder, &release)?;
+    let report = if verbose { builder.report(&planned) } else { Vec::new() };
+    let made = builder.build(&planned, store_only).await;
     let outcome = match made {
         Err(error) if is_gone(&error) && !locked => {
             replace_gone(context, &builder, &mut release, &mut lock, &error).await?;
             lock.write(&environment.lock_file())?;
-            builder.build(&plan(&environment.folder, &release)?).await?
+            builder.build(&plan(&environment.folder, &release)?, store_only).await?
         }
         Err(error) if is_gone(&error) => {
             return Err(error.context(
@@ -63,6 +87,9 @@ pub async fn images(context: &Context, environment: &mut Environment, locked: bo
         }
         made => made?,
     };
+    if verbose {
+        context.ui.say(&super::explain::layers(&report));
+    }
     let references: BTreeMap<String, String> =
         outcome.images.iter().map(|(name, image)| (name.clone(), image.reference.clone())).collect();
     let commits = release.components.iter().map(|component| async {
@@ -71,7 +98,7 @@ pub async fn images(context: &Context, environment: &mut Environment, locked: bo
     });
     lock.sources = futures_util::future::try_join_all(commits).await?.into_iter().collect();
     lock.write(&environment.lock_file())?;
-    if environment.images != references {
+    if !store_only && environment.images != references {
         let earlier = std::mem::replace(&mut environment.images, references);
         environment.superseded.extend(earlier.into_values());
         let current: Vec<String> = environment.images.values().cloned().collect();
@@ -158,6 +185,12 @@ pub fn locked(environment: &Environment) -> Result<(Release, Lock)> {
 
 /// What building needs, from this host's configuration.
 pub async fn builder(context: &Context) -> Result<Builder> {
+    let lease = context.store.lease()?;
+    Ok(Builder { lease: Some(Arc::new(lease)), ..builder_without_lease(context).await? })
+}
+
+/// For who holds the store in another way.
+pub async fn builder_without_lease(context: &Context) -> Result<Builder> {
     let engine = context.executor().await?;
     Ok(Builder {
         store: context.store.clone(),
@@ -169,6 +202,7 @@ pub async fn builder(context: &Context) -> Result<Builder> {
         ui: context.ui.clone(),
         steps: Arc::default(),
         memory: Arc::new(tokio::sync::Semaphore::new(MEMORY as usize)),
+        lease: None,
     })
 }
 

@@ -78,7 +78,6 @@ pub async fn rebuild(context: &Context, options: &Rebuild) -> Result<()> {
     let environment = Environment::load(&options.folder, &EnvironmentId::parse(&options.id)?)?;
     let (release, _) = build::locked(&environment)?;
     let builder = build::builder(context).await?;
-    let outcome = builder.make_images(&build::plan(&environment.folder, &release)?).await?;
-    builder.remove_step_images().await?;
+    let outcome = builder.build(&build::plan(&environment.folder, &release)?, true).await?;
     context.print(&outcome.images, "")
 }

@@ -1,4 +1,4 @@
-use super::Context;
+use super::{Context, compare};
 use crate::cli::Diff;
 use crate::lock;
 use crate::plan::{self, Plan};
@@ -24,7 +24,10 @@ struct Difference {
     layers: Vec<String>,
 }
 
-pub fn run(context: &Context, options: &Diff) -> Result<()> {
+pub async fn run(context: &Context, options: &Diff) -> Result<()> {
+    if compare::is_meant(context, &options.from)? {
+        return compare::run(context, options).await;
+    }
     let [from, to] = [&options.from, &options.to].map(|text| context.branch(text));
     let (from, to) = (Catalog::release(from?.as_str())?, Catalog::release(to?.as_str())?);
     let difference = compare(&from, &to)?;

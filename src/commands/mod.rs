@@ -3,6 +3,7 @@
 mod build;
 mod check;
 mod ci;
+mod compare;
 mod completions;
 mod contrib;
 mod debug;
@@ -17,9 +18,12 @@ mod lifecycle;
 mod lock;
 mod logs;
 mod ls;
+mod output;
+mod prune;
 mod push;
 mod releases;
 mod repro;
+mod sbom;
 mod sources;
 mod status;
 mod sync;
@@ -166,10 +170,12 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<()> {
         Command::Rebuild(options) => check::rebuild(&context, &options).await,
         Command::Guard(options) => guard::run(&context, &options).await,
         Command::Doctor(options) => doctor::run(&context, &options).await,
-        Command::Explain(one) => explain::run(&context, &one),
+        Command::Explain(options) => explain::run(&context, &options).await,
+        Command::Sbom(options) => sbom::run(&context, &options).await,
+        Command::Diff(options) => diff::run(&context, &options).await,
+        Command::Prune(options) => prune::run(&context, &options).await,
         Command::Delete(options) => delete::run(&context, &options).await,
         Command::Releases(options) => releases::run(&context, &options).await,
-        Command::Diff(options) => diff::run(&context, &options),
         Command::Completions { .. } | Command::Step(_) => unreachable!("answered above"),
     }
 }

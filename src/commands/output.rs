@@ -46,7 +46,7 @@ pub async fn write(
     named: &[String],
 ) -> Result<()> {
     let (release, lock) = build::locked(environment)?;
-    let plan = build::plan(environment, &release)?;
+    let plan = build::plan(&environment.folder, &release)?;
     let mut images = outgoing(&release, &lock, &plan, outcome)?;
     if let Some(name) = named.iter().find(|name| plan.image(name).is_none()) {
         let known: Vec<&str> = plan.images.iter().map(|image| image.name.as_str()).collect();

@@ -96,7 +96,7 @@ pub fn python_changes(before: &PythonLock, after: &PythonLock) -> Vec<String> {
 }
 
 /// `place` and name → version, before and after; what is the same in several places is told once.
-fn differences(before: &BTreeMap<(String, String), String>, after: &BTreeMap<(String, String), String>) -> Vec<String> {
+pub fn differences(before: &BTreeMap<(String, String), String>, after: &BTreeMap<(String, String), String>) -> Vec<String> {
     let keys: BTreeSet<&(String, String)> = before.keys().chain(after.keys()).collect();
     let mut lines: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for key in keys {

@@ -65,6 +65,21 @@ impl Recipe {
     pub fn key(&self) -> Digest {
         Digest::of_value(&(RECIPE_VERSION, self))
     }
+    /// Recipes whose fragments must be there before: what runs on an image needs all of it.
+    pub fn depends_on(&self) -> Vec<Digest> {
+        match self {
+            Self::DebianConfigured { below, .. } => below.concat(),
+            Self::Sdist { on, .. } => vec![on.clone()],
+            Self::ByteCode { of, on } => vec![on.clone(), of.clone()],
+            Self::DebianDatabase { packages, below } => packages.iter().chain(below).cloned().collect(),
+            Self::Account { below, .. } => below.clone(),
+            _ => Vec::new(),
+        }
+    }
+    /// Whether it says nothing by itself: it follows from what it depends on.
+    pub fn follows(&self) -> bool {
+        matches!(self, Self::ByteCode { .. } | Self::DebianConfigured { .. } | Self::DebianDatabase { .. } | Self::Account { .. })
+    }
     /// The downloaded files that it is made of.
     pub fn inputs(&self) -> Vec<Input> {
         match self {
@@ -223,6 +238,35 @@ impl Plan {
             Some(Recipe::DebianConfigured { below, .. }) => Some(below.iter().cloned().chain([vec![on.clone()]]).collect()),
             _ => None,
         }
+    }
+
+    /// The name of a recipe's fragment; byte code is that of something.
+    pub fn title(&self, key: &Digest) -> String {
+        match &self.recipes[key] {
+            Recipe::ByteCode { of, .. } => format!("byte code of {}", self.recipes[of].title()),
+            recipe => recipe.title(),
+        }
+    }
+
+    /// Recipes that must be made again when one of these changes, without these.
+    pub fn dependents(&self, keys: &[Digest]) -> BTreeSet<Digest> {
+        let mut found = BTreeSet::new();
+        let mut changed: Vec<&Digest> = keys.iter().collect();
+        while let Some(key) = changed.pop() {
+            let above = self.recipes.iter().filter(|(_, recipe)| recipe.depends_on().contains(key));
+            for (key, _) in above {
+                if found.insert(key.clone()) {
+                    changed.push(key);
+                }
+            }
+        }
+        found.retain(|key| !keys.contains(key));
+        found
+    }
+
+    /// The images that have this layer.
+    pub fn users(&self, layer: &LayerPlan) -> Vec<&ImagePlan> {
+        self.images.iter().filter(|image| image.layers.iter().any(|other| other.fragments == layer.fragments)).collect()
     }
 
     pub fn image(&self, name: &str) -> Option<&ImagePlan> {

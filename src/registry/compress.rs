@@ -25,10 +25,18 @@ pub struct Compressed {
     pub size: u64,
 }
 
+/// The compressed layer, if it was made before and is there.
+pub fn compressed(store: &Store, layer: &Layer) -> Option<Compressed> {
+    store.action::<Compressed>(&key(layer)).filter(|known| store.has(&known.digest))
+}
+
+fn key(layer: &Layer) -> Digest {
+    Digest::of_value(&("gzip", VERSION, &layer.diff_id))
+}
+
 /// The compressed layer, made if it was not made before.
 pub async fn compress(store: &Store, layer: &Layer) -> Result<Compressed> {
-    let key = Digest::of_value(&("gzip", VERSION, &layer.diff_id));
-    if let Some(known) = store.action::<Compressed>(&key).filter(|known| store.has(&known.digest)) {
+    if let Some(known) = compressed(store, layer) {
         return Ok(known);
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -45,7 +53,7 @@ pub async fn compress(store: &Store, layer: &Layer) -> Result<Compressed> {
     }
     let (digest, size) = writer.commit()?;
     let made = Compressed { digest, size };
-    store.record_action(&key, &made)?;
+    store.record_action(&key(layer), &made)?;
     Ok(made)
 }
 

@@ -3,12 +3,15 @@
 //! The protocol: <https://github.com/opencontainers/distribution-spec/blob/main/spec.md>.
 
 mod compress;
+pub mod layout;
+mod manifest;
 mod pull;
 mod push;
 #[cfg(test)]
 mod tests;
 
-pub use compress::{Compressed, compress};
+pub use compress::{Compressed, compress, compressed};
+pub use manifest::{Manifest, Outgoing};
 pub use pull::{find, pull};
 pub use push::{Pushed, push};
 

@@ -5,8 +5,10 @@
 //! JSON value, mostly the digests of what was made from them. Blobs are
 //! verified when they are read into an image.
 
+mod prune;
 mod verified;
 
+pub use prune::{Account, Limits, Share};
 pub use verified::{Sequence, Verified, was_corrupt};
 
 use crate::model::Digest;
@@ -139,17 +141,37 @@ impl Store {
     fn action_path(&self, key: &Digest) -> PathBuf {
         self.root.join("actions").join(key.hex())
     }
+    /// While it is held nothing is pruned; any number may hold it.
+    pub fn lease(&self) -> Result<StoreLock, StoreError> {
+        self.hold("use", rustix::fs::FlockOperation::LockShared)
+    }
+    /// Waits until no process reads or builds, and keeps them waiting; `None` at once if one does and `wait` is not set.
+    pub fn alone(&self, wait: bool) -> Result<Option<StoreLock>, StoreError> {
+        if wait {
+            return self.lock("use").map(Some);
+        }
+        self.try_lock("use")
+    }
+    /// Takes the lock `name` if no other process holds it.
+    pub fn try_lock(&self, name: &str) -> Result<Option<StoreLock>, StoreError> {
+        match self.hold(name, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            held => held.map(Some),
+        }
+    }
     /// Waits until no other process holds the lock `name`; held until the value is dropped.
     pub fn lock(&self, name: &str) -> Result<StoreLock, StoreError> {
+        self.hold(name, rustix::fs::FlockOperation::LockExclusive)
+    }
+    fn hold(&self, name: &str, how: rustix::fs::FlockOperation) -> Result<StoreLock, StoreError> {
         let path = self.root.join("locks").join(name);
         let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io_error("open", &path))?;
-        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)
-            .map_err(|errno| io_error("lock", &path)(errno.into()))?;
+        rustix::fs::flock(&file, how).map_err(|errno| io_error("lock", &path)(errno.into()))?;
         Ok(StoreLock { _file: file })
     }
 }
 
-/// An exclusive lock between processes; the kernel takes it back when its holder dies.
+/// A lock between processes; the kernel takes it back when its holder dies.
 pub struct StoreLock {
     _file: File,
 }

@@ -15,6 +15,38 @@ pub fn bytes(count: u64) -> String {
     format!("{value:.1} TB")
 }
 
+/// `500MB`, `10 GB`, `1000`: powers of ten, as [`bytes`] writes them.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is not a size such as `500MB` or `10GB`");
+    let (number, unit) =
+        text.split_at(text.find(|letter: char| !(letter.is_ascii_digit() || letter == '.')).unwrap_or(text.len()));
+    let factor = match unit.trim().to_ascii_uppercase().as_str() {
+        "" | "B" => 1.0,
+        "KB" => 1e3,
+        "MB" => 1e6,
+        "GB" => 1e9,
+        "TB" => 1e12,
+        _ => return Err(wrong()),
+    };
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    Ok((number * factor) as u64)
+}
+
+/// `12h`, `30d`, `90 s`.
+pub fn parse_age(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not an age such as `12h` or `30d`");
+    let (number, unit) = text.split_at(text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len()));
+    let seconds = match unit.trim() {
+        "s" => 1,
+        "min" => 60,
+        "h" => 60 * 60,
+        "d" => 24 * 60 * 60,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
+}
+
 /// `0.4 s`, `1 min 5 s`, `2 h 3 min`.
 pub fn duration(time: Duration) -> String {
     match (time.as_millis() + 50) / 1000 {
@@ -106,6 +138,16 @@ mod tests {
         assert_eq!(sizes, ["0 B", "999 B", "1.5 kB", "1.0 MB", "2.5 GB", "3.0 TB"]);
         let times = [420, 59_940, 59_960, 65_000, 7_380_000].map(|milliseconds| duration(Duration::from_millis(milliseconds)));
         assert_eq!(times, ["0.4 s", "59.9 s", "1 min 0 s", "1 min 5 s", "2 h 3 min"]);
+    }
+
+    #[test]
+    fn sizes_and_ages_are_read_as_people_write_them() {
+        let sizes = ["500MB", "1.5 gb", "7", "2kB"].map(parse_size);
+        assert_eq!(sizes, [500_000_000, 1_500_000_000, 7, 2000].map(Ok));
+        assert!(["", "GB", "1.2.3", "-1", "5 PB", "MB5"].into_iter().all(|text| parse_size(text).is_err()));
+        let ages = ["90s", "5 min", "12h", "30d"].map(parse_age);
+        assert_eq!(ages, [90, 300, 43_200, 2_592_000].map(|seconds| Ok(Duration::from_secs(seconds))));
+        assert!(["", "d", "12", "1.5h", "-1d", "1w", "99999999999999999d"].into_iter().all(|text| parse_age(text).is_err()));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 mod format;
 
-pub use format::{bytes, duration, table};
+pub use format::{bytes, duration, parse_age, parse_size, table};
 
 use format::Dress;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};

@@ -1,0 +1,76 @@
+//! What no environment stands on goes from the store.
+
+use super::{Context, build};
+use crate::build::Builder;
+use crate::cli::Prune;
+use crate::environment::{self, Environment};
+use crate::error::Fault;
+use crate::model::Digest;
+use crate::plan::Recipe;
+use crate::registry;
+use crate::store::{Limits, Share};
+use crate::ui;
+use anyhow::{Context as _, Result};
+use std::collections::BTreeSet;
+use std::time::SystemTime;
+
+pub async fn run(context: &Context, options: &Prune) -> Result<()> {
+    // Before the store is held: building needs it too.
+    let builder = build::builder_without_lease(context).await?;
+    let alone = match context.store.alone(false)? {
+        Some(alone) => alone,
+        None => {
+            context.ui.remark("prune", "waiting until builds that are under way have ended");
+            let store = context.store.clone();
+            let held = tokio::task::spawn_blocking(move || store.alone(true)).await??;
+            held.context("the store is not free")?
+        }
+    };
+    let environments = environment::list(&context.store)?;
+    let mut used = BTreeSet::new();
+    for environment in &environments {
+        used.extend(in_use(&builder, environment).with_context(|| {
+            Fault::new(format!("it cannot be told what `{}` stands on, so nothing is removed", environment.id))
+                .hint(format!("mend its trees, or remove it: `baibox delete {}`", environment.id))
+        })?);
+    }
+    if !options.dry_run {
+        context.store.sweep()?;
+    }
+    let limits = Limits { older_than: options.older_than, larger_than: options.larger_than };
+    let account = context.store.prune(&used, limits, !options.dry_run, SystemTime::now())?;
+    drop(alone);
+    let row = |what: &str, share: Share, why: String| {
+        vec![what.to_owned(), ui::bytes(share.bytes), format!("{} files", share.files), why]
+    };
+    let names: Vec<&str> = environments.iter().map(|environment| environment.id.as_str()).collect();
+    let by = if names.is_empty() { "no environment is there".to_owned() } else { format!("by {}", names.join(", ")) };
+    let rows = [
+        row(if options.dry_run { "would be freed" } else { "freed" }, account.freed, String::new()),
+        row("in use", account.in_use, by),
+        row("kept", account.kept, "unused, within the limits".to_owned()),
+    ];
+    context.print(&account, &ui::table(&rows))
+}
+
+/// Every blob that the environment's images, or the next build of them, would read.
+fn in_use(builder: &Builder, environment: &Environment) -> Result<BTreeSet<Digest>> {
+    let (release, _) = build::locked(environment)?;
+    let plan = build::plan(&environment.folder, &release)?;
+    let mut used = BTreeSet::new();
+    for (key, recipe) in &plan.recipes {
+        used.extend(recipe.inputs().into_iter().map(|input| input.digest));
+        if let Some(fragment) = builder.fragment(key) {
+            used.extend([fragment.folders, fragment.content]);
+        }
+        // What steps ran on, besides the images.
+        if let Recipe::DebianConfigured { below, .. } = recipe {
+            used.extend(below.iter().filter_map(|keys| builder.known_layer(keys)).flat_map(|layer| layer.fragments));
+        }
+    }
+    for layer in plan.images.iter().flat_map(|image| &image.layers).filter_map(|layer| builder.planned(layer)) {
+        used.extend(registry::compressed(&builder.store, &layer).map(|packed| packed.digest));
+        used.extend(layer.fragments);
+    }
+    Ok(used)
+}
