@@ -20,6 +20,7 @@ import re
 import tarfile
 
 from aiohttp import ClientSession, ClientTimeout, UnixConnector, web
+from forward import join
 
 ENVIRONMENT = os.environ["BAIBOX_ENVIRONMENT"]
 # The service that the tests run in.
@@ -41,16 +42,6 @@ class Refused(Exception):
     def __init__(self, status, why):
         super().__init__(why)
         self.status = status
-
-
-async def copy(reader, writer):
-    with contextlib.suppress(ConnectionError):
-        while chunk := await reader.read(1 << 16):
-            writer.write(chunk)
-            await writer.drain()
-    # The other direction may go on.
-    with contextlib.suppress(OSError, RuntimeError):
-        writer.write_eof()
 
 
 class Published:
@@ -76,18 +67,7 @@ class Published:
         self.servers = {}
 
     def joined(self, there):
-        async def join(reader, writer):
-            try:
-                far_reader, far_writer = await asyncio.open_connection(self.address, there)
-            except OSError:
-                # As if nothing listened here either.
-                writer.transport.abort()
-                return
-            await asyncio.gather(copy(reader, far_writer), copy(far_reader, writer))
-            for end in (writer, far_writer):
-                end.close()
-
-        return join
+        return lambda reader, writer: join(reader, writer, self.address, there)
 
     def shown(self):
         return {port: [{"HostIp": "127.0.0.1", "HostPort": str(number(servers[0]))}] for port, servers in self.servers.items()}

@@ -18,19 +18,21 @@ async def copy(reader, writer):
         writer.write_eof()
 
 
-async def serve(port, host, there):
-    async def joined(reader, writer):
-        try:
-            far_reader, far_writer = await asyncio.open_connection(host, there)
-        except OSError:
-            # As if nothing listened here either.
-            writer.transport.abort()
-            return
-        await asyncio.gather(copy(reader, far_writer), copy(far_reader, writer))
-        for end in (writer, far_writer):
-            end.close()
+async def join(reader, writer, host, port):
+    """Both ways between a connection and one to there."""
+    try:
+        far_reader, far_writer = await asyncio.open_connection(host, port)
+    except OSError:
+        # As if nothing listened here either.
+        writer.transport.abort()
+        return
+    await asyncio.gather(copy(reader, far_writer), copy(far_reader, writer))
+    for end in (writer, far_writer):
+        end.close()
 
-    await asyncio.start_server(joined, "127.0.0.1", port)
+
+async def serve(port, host, there):
+    await asyncio.start_server(lambda reader, writer: join(reader, writer, host, there), "127.0.0.1", port)
 
 
 async def main():
@@ -44,4 +46,5 @@ async def main():
     await ended.wait()
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())
