@@ -7,6 +7,7 @@ pub mod layout;
 mod manifest;
 mod pull;
 mod push;
+mod refusal;
 #[cfg(test)]
 mod tests;
 
@@ -87,14 +88,21 @@ pub struct Registry {
     client: Client,
     auth: RegistryAuth,
     pub place: Place,
+    /// Between the first attempts; it doubles with each.
+    pace: Duration,
 }
 
 impl Registry {
     /// `plain` allows HTTP without TLS, which loopback addresses get anyway.
     pub fn new(place: Place, plain: bool) -> Result<Self> {
+        let protocol = if plain || place.is_loopback() { ClientProtocol::Http } else { ClientProtocol::Https };
+        Self::speaking(place, protocol)
+    }
+
+    fn speaking(place: Place, protocol: ClientProtocol) -> Result<Self> {
         let auth = credentials(&place.registry)?;
         let mut config = ClientConfig {
-            protocol: if plain || place.is_loopback() { ClientProtocol::Http } else { ClientProtocol::Https },
+            protocol,
             use_monolithic_push: true,
             connect_timeout: Some(Duration::from_secs(20)),
             read_timeout: Some(Duration::from_secs(60)),
@@ -108,7 +116,12 @@ impl Registry {
                 .map(|data| oci_client::client::Certificate { encoding: oci_client::client::CertificateEncoding::Pem, data })
                 .collect();
         }
-        Ok(Self { client: Client::try_from(config).context("cannot prepare for the registry")?, auth, place })
+        Ok(Self {
+            client: Client::try_from(config).context("cannot prepare for the registry")?,
+            auth,
+            place,
+            pace: Duration::from_millis(250),
+        })
     }
 
     /// Asks again after what passes by itself, and says in the end what to do.
@@ -119,18 +132,11 @@ impl Registry {
                 Ok(value) => return Ok(value),
                 Err(error) if passes(&error) && attempt < ATTEMPTS => {
                     // Back-off between attempts, not a wait for a state.
-                    tokio::time::sleep(Duration::from_millis(250 << attempt)).await;
+                    tokio::time::sleep(self.pace * (1 << attempt)).await;
                     attempt += 1;
                 }
                 Err(error) => {
-                    let fault = Fault::new(format!("the registry `{}` refused: {what}", self.place.registry));
-                    let fault = match &error {
-                        OciDistributionError::UnauthorizedError { .. } | OciDistributionError::AuthenticationFailure(_) => {
-                            fault.hint(format!("log in: `docker login {}`", self.place.registry))
-                        }
-                        OciDistributionError::RegistryError { .. } => fault.hint("see that your account may write below that place"),
-                        _ => fault.hint("see that the registry can be reached, then type the same command again: what is there is not sent again"),
-                    };
+                    let fault = refusal::refusal(self, what, &error);
                     return Err(anyhow::Error::new(error).context(fault));
                 }
             }
@@ -140,7 +146,9 @@ impl Registry {
 
 fn passes(error: &OciDistributionError) -> bool {
     match error {
-        OciDistributionError::RequestError(_) | OciDistributionError::IoError(_) => true,
+        // What nobody listens to or trusts is not mended by waiting.
+        OciDistributionError::RequestError(error) => !error.is_connect(),
+        OciDistributionError::IoError(_) => true,
         OciDistributionError::ServerError { code, .. } => *code >= 500 || *code == 429,
         _ => false,
     }

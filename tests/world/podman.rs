@@ -68,8 +68,21 @@ impl Drop for Podman {
         let _ = self.child.wait();
         // Containers, networks, mounts and files of this storage, and of no other.
         let done = podman(&self.scratch).args(["system", "reset", "--force"]).output();
+        // What watched over commands would stay for five minutes, and then make folders again.
+        for process in watchers(&self.scratch) {
+            let _ = Command::new("kill").args(["-KILL", &process]).status();
+        }
         if std::thread::panicking() {
             eprintln!("{}\n{done:?}", self.log());
         }
     }
+}
+
+/// Numbers of the processes that were started for this storage.
+fn watchers(scratch: &Path) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = processes.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| name.parse::<u32>().is_ok());
+    let here = scratch.to_string_lossy().into_owned();
+    let line = |number: &String| std::fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
+    numbers.filter(|number| String::from_utf8_lossy(&line(number)).contains(&here)).collect()
 }
