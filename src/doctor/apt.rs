@@ -2,7 +2,7 @@
 
 use super::Fix;
 use super::command::{ask, run};
-use super::facts::major;
+use super::facts::compose_serves;
 use crate::error::Fault;
 use crate::host::which;
 use crate::ui::Ui;
@@ -41,7 +41,7 @@ pub fn packages(fix: Fix, candidates: &Candidates, apparmor: bool) -> Vec<&'stat
         // Debian's `docker-compose` was the old Python program before version 2.
         Fix::InstallCompose => ["docker-compose-v2", "docker-compose-plugin", "docker-compose"]
             .into_iter()
-            .find(|name| candidates.get(*name).and_then(|version| major(version)).is_some_and(|major| major >= 2))
+            .find(|name| candidates.get(*name).is_some_and(|version| compose_serves(version)))
             .into_iter()
             .collect(),
     }

@@ -174,11 +174,21 @@ pub fn in_docker_group(groups: &str, user: &str) -> bool {
     })
 }
 
-/// The leading number of a version: `2` of `v2.26.1-4` and of `1:2.26`.
-pub fn major(version: &str) -> Option<u64> {
+/// The first Compose that knows all that rendered files say: `start_interval` came with it.
+pub const COMPOSE: [u64; 2] = [2, 21];
+
+/// Whether rendered files can be started with this Compose; what has no number is its makers' own.
+pub fn compose_serves(version: &str) -> bool {
+    let numbers = numbers(version);
+    numbers.is_empty() || numbers[..] >= COMPOSE[..]
+}
+
+/// `2`, `26` and `1` of `v2.26.1-4` and of `1:2.26.1`.
+fn numbers(version: &str) -> Vec<u64> {
     let version = version.trim().trim_start_matches('v');
     let version = version.split_once(':').map_or(version, |(_, rest)| rest);
-    version.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
+    let parts = version.split(|letter: char| !letter.is_ascii_digit());
+    parts.map_while(|part| part.parse().ok()).collect()
 }
 
 #[cfg(test)]

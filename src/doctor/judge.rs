@@ -1,6 +1,6 @@
 //! From facts to findings: pure, so that every host can be tried in a table.
 
-use super::facts::{Answer, Engine, Facts, major, same_endpoint};
+use super::facts::{Answer, COMPOSE, Engine, Facts, compose_serves, same_endpoint};
 use super::{Finding, Fix, State};
 use crate::ui::bytes;
 
@@ -157,10 +157,12 @@ fn api(text: &str) -> Option<(u64, u64)> {
 
 fn compose(facts: &Facts) -> Finding {
     match &facts.compose {
-        Some(version) if major(version).is_none_or(|major| major >= 2) => Finding::fine("compose", format!("Compose {version}")),
-        Some(version) => Finding::fault("compose", format!("Compose {version} is too old: baibox needs version 2"))
-            .remedy("baibox doctor --fix")
-            .fix(Fix::InstallCompose),
+        Some(version) if compose_serves(version) => Finding::fine("compose", format!("Compose {version}")),
+        Some(version) => {
+            Finding::fault("compose", format!("Compose {version} is too old: baibox needs {}.{}", COMPOSE[0], COMPOSE[1]))
+                .remedy("baibox doctor --fix")
+                .fix(Fix::InstallCompose)
+        }
         None => Finding::fault("compose", "Compose v2 is not installed").remedy("baibox doctor --fix").fix(Fix::InstallCompose),
     }
 }

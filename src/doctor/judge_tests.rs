@@ -69,7 +69,12 @@ fn what_is_missing_can_be_installed() {
     use State::Fault;
     check(|facts| facts.git = None, &[("git", Fault, Some(InstallGit), "apt-get install git")]);
     check(|facts| facts.compose = None, &[("compose", Fault, Some(InstallCompose), "not installed")]);
-    check(|facts| facts.compose = Some("1.29.2".into()), &[("compose", Fault, Some(InstallCompose), "too old")]);
+    for old in ["1.29.2", "v2.17.3", "2.20.2-1"] {
+        check(|facts| facts.compose = Some(old.into()), &[("compose", Fault, Some(InstallCompose), "too old")]);
+    }
+    for new in ["v2.21.0", "5.0.1", "2.26.1-4", "dev"] {
+        check(|facts| facts.compose = Some(new.into()), &[]);
+    }
     check(|facts| facts.client = None, &[("engine", Fault, Some(InstallEngine), "its command `docker` is not")]);
     check(
         |facts| {

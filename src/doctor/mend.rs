@@ -2,7 +2,7 @@
 //! and done again it changes nothing.
 
 use super::command::{Said, ask};
-use super::facts::major;
+use super::facts::compose_serves;
 use super::{Finding, Fix, apt, start};
 use crate::debian::{self, LockedDeb, Mirror, Options};
 use crate::error::Fault;
@@ -83,14 +83,14 @@ async fn compose(fetch_package: &impl AsyncFn(&str, &str) -> Result<Tree>, ui: &
     })
 }
 
-/// Well for version 2 and later, else what was said.
+/// Well for a version that serves, else what was said.
 async fn compose_version() -> Result<(), String> {
     let Some(said) = ask("docker", &["compose", "version", "--short"]).await else {
         return Err("there is no command `docker`".into());
     };
     let errors = said.errors.clone();
     match Said::line(said) {
-        Some(version) if major(&version).is_none_or(|major| major >= 2) => Ok(()),
+        Some(version) if compose_serves(&version) => Ok(()),
         Some(version) => Err(format!("it is version {version}")),
         None => Err(errors),
     }

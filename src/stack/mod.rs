@@ -82,7 +82,18 @@ pub async fn run_compose(environment: &Environment, arguments: &[&str]) -> Resul
         return Ok(said);
     }
     let tail: Vec<&str> = said.lines().rev().take(15).collect::<Vec<_>>().into_iter().rev().collect();
-    Err(Fault::new(format!("`docker compose {}` failed: {}", arguments.join(" "), tail.join("\n         ")))
-        .hint(format!("see what the services say: `baibox logs --env {}`", environment.id))
-        .into())
+    let fault = Fault::new(format!("`docker compose {}` failed: {}", arguments.join(" "), tail.join("\n         ")));
+    Err(if is_missing(&said) {
+        fault.hint("Compose v2 is missing or too old: type `baibox doctor --fix`")
+    } else {
+        fault.hint(format!("see what the services say: `baibox logs --env {}`", environment.id))
+    }
+    .into())
+}
+
+/// In the words of the command `docker` without Compose, and of a Compose that does not know what is asked.
+fn is_missing(said: &str) -> bool {
+    ["unknown flag", "unknown shorthand flag", "is not a docker command", "unknown command", "Additional property"]
+        .iter()
+        .any(|words| said.contains(words))
 }

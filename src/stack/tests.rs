@@ -100,3 +100,15 @@ async fn only_what_belongs_to_the_environment_goes() {
     let removed: Vec<&String> = world.calls.iter().filter(|call| call.starts_with("remove_container")).collect();
     assert_eq!(removed[0], "remove_container agent");
 }
+
+#[test]
+fn a_missing_or_old_compose_is_told_from_a_graph_that_fails() {
+    for said in [
+        "unknown flag: --progress\n\nUsage:  docker [OPTIONS] COMMAND [ARG...]",
+        "docker: 'compose' is not a docker command.\nSee 'docker --help'",
+        "services.postgres.healthcheck Additional property start_interval is not allowed",
+    ] {
+        assert!(is_missing(said), "{said}");
+    }
+    assert!(!is_missing("dependency failed to start: container one-manager-1 exited (1)"));
+}
