@@ -39,7 +39,7 @@ fn the_reference_cli_opens_what_baibox_made_and_makes_what_baibox_sees() {
     let scratch = tempfile::tempdir().unwrap();
     // What people call their folders.
     let mut world = World::new(scratch.path(), "dev");
-    world.folder = scratch.path().join("mein Ordner ü");
+    world.folder = scratch.path().join("mein Ordner ü $x 'q' \"d\" #1, c=2");
     let place = world.folder.to_str().unwrap();
     world.succeeds(&["up", "--branch", "21.03", "--env", &world.id, "--path", place, "--source", "pypi"]);
     let started = containers(&world.id);

@@ -38,6 +38,8 @@ async fn line(context: &Context, options: Up) -> Result<Option<Environment>> {
         return Ok(None);
     }
     environment.references.extend(sources::references(&options.sources, &release)?);
+    // A folder that cannot be mounted is told before anything is brought there.
+    crate::render::Layout::here(&environment)?;
     environment.save(&context.store)?;
     // From here on others see its ports and network.
     drop(choosing);

@@ -227,7 +227,8 @@ mod tests {
         assert_eq!(parse_memory(""), None);
         let groups = "adm:x:4:kim\ndocker:x:999:lee,kim\n";
         assert!(in_docker_group(groups, "kim") && !in_docker_group(groups, "ki") && !in_docker_group(groups, ""));
-        assert_eq!(["2.26.1-4", "v2.0", "1:1.29.2-3", "", "dev"].map(major), [Some(2), Some(2), Some(1), None, None]);
+        let read = ["2.26.1-4", "v2.0", "1:1.29.2-3", "", "dev"].map(numbers);
+        assert_eq!(read, [vec![2, 26, 1], vec![2, 0], vec![1, 29, 2], vec![], vec![]]);
         assert!(same_endpoint("unix:///run/docker.sock", DEFAULT_SOCKET));
     }
 }

@@ -93,6 +93,9 @@ fn mountable(environment: &Environment) -> Result<&str, Fault> {
     if folder.contains(':') {
         return Err(refused("its path holds a `:`"));
     }
+    if folder.contains('%') {
+        return Err(refused("its path holds a `%`, which upstream's alembic takes for a name"));
+    }
     if folder.chars().any(char::is_control) {
         return Err(refused("its path holds a control character"));
     }

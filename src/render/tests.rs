@@ -186,3 +186,13 @@ fn templates_are_what_releases_say() {
     let feature: Value = serde_json::from_str(&feature).unwrap();
     assert_eq!(feature["version"], env!("CARGO_PKG_VERSION"), "the Feature goes with the program");
 }
+
+#[test]
+fn folders_that_no_mount_can_name_are_refused_and_odd_ones_are_not() {
+    for folder in ["/a:b", "/a%b", "/a\nb"] {
+        let error = files(folder).unwrap_err();
+        let text = crate::error::render(&error);
+        assert!(text.contains("cannot be mounted") && text.contains("--path FOLDER"), "{text}");
+    }
+    files("/mein Ordner ü $x 'q' \"d\" #1, c=2").unwrap();
+}
