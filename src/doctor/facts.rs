@@ -183,7 +183,7 @@ pub fn compose_serves(version: &str) -> bool {
     numbers.is_empty() || numbers[..] >= COMPOSE[..]
 }
 
-/// `2`, `26` and `1` of `v2.26.1-4` and of `1:2.26.1`.
+/// `2`, `26`, `1` and `4` of `v2.26.1-4`, without an epoch.
 fn numbers(version: &str) -> Vec<u64> {
     let version = version.trim().trim_start_matches('v');
     let version = version.split_once(':').map_or(version, |(_, rest)| rest);
@@ -228,7 +228,7 @@ mod tests {
         let groups = "adm:x:4:kim\ndocker:x:999:lee,kim\n";
         assert!(in_docker_group(groups, "kim") && !in_docker_group(groups, "ki") && !in_docker_group(groups, ""));
         let read = ["2.26.1-4", "v2.0", "1:1.29.2-3", "", "dev"].map(numbers);
-        assert_eq!(read, [vec![2, 26, 1], vec![2, 0], vec![1, 29, 2], vec![], vec![]]);
+        assert_eq!(read, [vec![2, 26, 1, 4], vec![2, 0], vec![1, 29, 2, 3], vec![], vec![]]);
         assert!(same_endpoint("unix:///run/docker.sock", DEFAULT_SOCKET));
     }
 }
