@@ -1,7 +1,7 @@
 //! Rendered files before judges: `devcontainer.json` against its format, spelled out as
 //! types, and all that has a public JSON schema against that.
 
-use super::tests::{environment, exported, inputs};
+use super::tests::{environment_of, exported, inputs};
 use super::*;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -113,29 +113,31 @@ enum Gpu {
     Optional,
 }
 
-/// The rendered files of every kind of environment, each kind with a name.
-fn all() -> BTreeMap<&'static str, BTreeMap<String, String>> {
-    let release = Catalog::release("21.03").unwrap();
-    let plain = environment("/home/me/dev2103");
-    let debugged = Environment { debug: [("manager".into(), true), ("agent".into(), false)].into(), ..plain.clone() };
-    let files = |environment: &Environment, start_interval| {
-        let inputs = Inputs { start_interval, ..inputs() };
-        let mut files = render(environment, &inputs, &Layout::here(environment).unwrap()).unwrap();
-        files.extend(editor_files(environment, &release).unwrap());
-        files
-    };
-    let thrown_away = Inputs { test_engine: Some(release.test_engine.clone()), ..inputs() };
-    let odd = environment(r#"/home/it's "$HOME" & {{x}} \ ü"#);
-    [
-        ("plain", files(&plain, true)),
-        ("older-engine", files(&plain, false)),
-        ("debugged", files(&debugged, true)),
-        ("odd-folder", files(&odd, true)),
-        ("thrown-away", render(&odd, &thrown_away, &Layout::here(&odd).unwrap()).unwrap()),
-        ("exported", exported(Some("manager"))),
-        ("exported-elsewhere", exported(None)),
-    ]
-    .into()
+/// The rendered files of every kind of environment of every release, each kind with a name.
+fn all() -> BTreeMap<String, BTreeMap<String, String>> {
+    let mut all = BTreeMap::new();
+    for branch in Catalog::branches().unwrap() {
+        let release = Catalog::release(&branch).unwrap();
+        let plain = environment_of(&branch, "/home/me/dev");
+        let debugged = Environment { debug: [("manager".into(), true), ("agent".into(), false)].into(), ..plain.clone() };
+        let odd = environment_of(&branch, r#"/home/it's "$HOME" & {{x}} \ ü"#);
+        let files = |environment: &Environment, start_interval| {
+            let inputs = Inputs { start_interval, ..inputs() };
+            let mut files = render(environment, &inputs, &Layout::here(environment).unwrap()).unwrap();
+            files.extend(editor_files(environment, &release).unwrap());
+            files
+        };
+        let kinds = [
+            ("plain", files(&plain, true)),
+            ("older-engine", files(&plain, false)),
+            ("debugged", files(&debugged, true)),
+            ("odd-folder", files(&odd, true)),
+            ("exported", exported(&branch, Some("manager"))),
+            ("exported-elsewhere", exported(&branch, None)),
+        ];
+        all.extend(kinds.map(|(kind, files)| (format!("{branch}-{kind}"), files)));
+    }
+    all
 }
 
 fn is_dev_container(place: &str) -> bool {
@@ -165,7 +167,10 @@ fn every_dev_container_keeps_to_the_format() {
             count += 1;
         }
     }
-    assert_eq!(count, 4 * 7 + 2, "every kind has them");
+    let branches = Catalog::branches().unwrap();
+    let components = branches.iter().map(|branch| Catalog::release(branch).unwrap().components.len());
+    // The workspace's and each component's in four kinds, and one in each exported kind.
+    assert_eq!(count, components.map(|components| 4 * (components + 1) + 2).sum::<usize>());
 }
 
 /// The files, each below its kind's folder, for tools that read files.
@@ -173,7 +178,7 @@ fn written(folder: &Path, judged: fn(&str) -> bool) -> Vec<PathBuf> {
     let mut written = Vec::new();
     for (kind, files) in all() {
         for (place, text) in files.into_iter().filter(|(place, _)| judged(place)) {
-            let path = folder.join(kind).join(place);
+            let path = folder.join(&kind).join(place);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(&path, text).unwrap();
             written.push(path);
@@ -203,10 +208,9 @@ fn public_schemas_accept_what_is_rendered() {
     // No package carries the schema of dev containers; who has the file names it.
     if let Some(schema) = crate::host::variable("DEVCONTAINER_SCHEMA") {
         let mut files = written(scratch.path(), is_dev_container);
-        let release = Catalog::release("21.03").unwrap();
-        let template = template_files(&release, FEATURE).unwrap();
-        files.push(scratch.path().join("template.json"));
-        std::fs::write(files.last().unwrap(), &template["backend.ai-21.03/.devcontainer/devcontainer.json"]).unwrap();
+        let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("devcontainer/templates/src");
+        let folders = std::fs::read_dir(templates).unwrap().map(|entry| entry.unwrap().path());
+        files.extend(folders.map(|folder| folder.join(".devcontainer/devcontainer.json")));
         check(&["--schemafile", &schema], &files);
     }
 }
