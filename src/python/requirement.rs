@@ -27,9 +27,27 @@ impl Asked {
     }
 }
 
+/// A name, of the project or an extra, that `pep508_rs` panics on: it reads such and then cannot take it.
+fn bad_name(text: &str) -> Option<&str> {
+    let inside = |letter: char| letter.is_ascii_alphanumeric() || ".-_".contains(letter);
+    let word = |text: &str| text.find(|letter: char| !inside(letter)).unwrap_or(text.len());
+    let text = text.trim_start();
+    let end = word(text);
+    let extras = text[end..].trim_start().strip_prefix('[').and_then(|rest| rest.split(']').next()).unwrap_or_default();
+    let extras = extras.split(',').map(str::trim_start).map(|extra| &extra[..word(extra)]);
+    std::iter::once(&text[..end]).chain(extras).find(|name| name.ends_with(['.', '-', '_']))
+}
+
 /// Reads a requirement; `python` is a minor version such as `3.9`.
 pub fn parse(text: &str, python: &str) -> Result<Asked, PythonError> {
     let fault = |why: String| PythonError::Requirement { text: text.to_owned(), why };
+    // `pep508_rs` cuts such texts inside of letters.
+    if !text.is_ascii() {
+        return Err(fault("only ASCII is understood".to_owned()));
+    }
+    if let Some(word) = bad_name(text) {
+        return Err(fault(format!("the name `{word}` must end with a letter or a digit")));
+    }
     let read: Requirement<VerbatimUrl> = Requirement::from_str(text).map_err(|error| fault(error.message.to_string()))?;
     let full = format!("{python}.0");
     let environment = MarkerEnvironment::try_from(MarkerEnvironmentBuilder {
@@ -52,4 +70,18 @@ pub fn parse(text: &str, python: &str) -> Result<Asked, PythonError> {
         applies: read.marker.evaluate(&environment, &[]),
         version: read.version_or_url,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_end_in_a_sign_are_refused_with_the_name() {
+        for (text, name) in [("a.", "a."), (" a-_'", "a-_"), ("a..>=1", "a.."), ("a[b, c-]", "c-"), ("a [x.'", "x.")] {
+            let said = parse(text, "3.9").unwrap_err().to_string();
+            assert!(said.contains(&format!("`{name}` must end")), "{text}: {said}");
+        }
+        assert!(parse("a.b-c_d[e.f, g]>=1", "3.9").is_ok());
+    }
 }

@@ -170,6 +170,8 @@ pub fn install(file: &str, wheel: &[u8], layout: &Layout) -> Result<Tree, Python
         }
     }
     seal_record(&mut tree, layout, &info).map_err(tree_fault)?;
+    // What lay well in the wheel may not where it goes.
+    tree.check().map_err(tree_fault)?;
     Ok(tree)
 }
 

@@ -1,0 +1,129 @@
+//! Images of small made-up packages: the digests are the same on every machine, forever, or
+//! [`crate::plan`]'s recipe version must be raised.
+
+use super::*;
+use crate::debian::{Database, LockedDeb, Options};
+use crate::oci::{Node, Settings};
+use crate::plan::{Input, Part, PlannedFile, Rank, Recipe, Wanted};
+use crate::python::editable::Metadata;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::Digest as _;
+use std::io::Write;
+
+/// A package without compression, see deb(5).
+fn deb(name: &str) -> Vec<u8> {
+    let tar = |files: &[(&str, Node)]| {
+        let mut tree = Tree::default();
+        for (path, node) in files {
+            tree.insert(path, node.clone()).unwrap();
+        }
+        let mut bytes = Vec::new();
+        tree.write_fragment(&mut bytes).unwrap();
+        bytes.extend(crate::oci::END_MARKER);
+        bytes
+    };
+    let control = format!("Package: {name}\nVersion: 1.0-1\nArchitecture: all\nMaintainer: nobody\nDescription: made up\n");
+    let control = tar(&[("control", Node::file(0o644, control))]);
+    let data = tar(&[
+        ("bin", Node::directory(0o755)),
+        (&format!("bin/{name}"), Node::file(0o4755, "#!/bin/sh\n")),
+        (&format!("usr/share/doc/{name}/copyright"), Node::file(0o644, "license")),
+        (&format!("usr/share/man/{name}.1"), Node::file(0o644, "left out")),
+        (&format!("var/lib/{name}"), Node::Directory { mode: 0o2775, uid: 0, gid: 50 }),
+    ]);
+    let mut bytes = b"!<arch>\n".to_vec();
+    for (member, content) in [("debian-binary", &b"2.0\n"[..]), ("control.tar", &control), ("data.tar", &data)] {
+        writeln!(bytes, "{member:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`", 0, 0, 0, 100_644, content.len()).unwrap();
+        bytes.extend(content);
+    }
+    bytes
+}
+
+fn wheel() -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    let mut writer = zip::ZipWriter::new(&mut bytes);
+    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let files = [
+        ("made_up/__init__.py", "def main():\n    pass\n"),
+        ("made_up-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: made-up\nVersion: 1.0\n"),
+        ("made_up-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\n"),
+        ("made_up-1.0.dist-info/entry_points.txt", "[console_scripts]\nmade-up = made_up:main\n"),
+    ];
+    let line = |(path, text): &(&str, &str)| {
+        let digest = URL_SAFE_NO_PAD.encode(sha2::Sha256::digest(text));
+        format!("{path},sha256={digest},{}\n", text.len())
+    };
+    let record: String = files.iter().map(line).collect::<String>() + "made_up-1.0.dist-info/RECORD,,\n";
+    for (path, text) in files.into_iter().chain([("made_up-1.0.dist-info/RECORD", record.as_str())]) {
+        writer.start_file(path, stored).unwrap();
+        writer.write_all(text.as_bytes()).unwrap();
+    }
+    writer.finish().unwrap();
+    bytes.into_inner()
+}
+
+#[tokio::test]
+async fn the_digests_of_made_up_images_are_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let (builder, _) = tests::builder(folder.path());
+    let debs = ["first", "second"].map(|name| {
+        let sha256 = builder.store.put(&deb(name)).unwrap();
+        let file = format!("pool/{name}_1.0-1_all.deb");
+        let deb = LockedDeb {
+            name: name.into(),
+            version: "1.0-1".into(),
+            architecture: "all".into(),
+            size: builder.store.size(&sha256).unwrap(),
+            file,
+            sha256,
+            security: false,
+        };
+        let options = Options { database: Database::Static, exclude: vec!["usr/share/man".into()], ..Options::default() };
+        Part::new(Rank::Packages, Recipe::Deb { deb, options })
+    });
+    let input = Input { file: "made_up-1.0-py3-none-any.whl".into(), digest: builder.store.put(&wheel()).unwrap() };
+    let python = "3.9".to_owned();
+    let wheel = Recipe::Wheel { name: "made-up".into(), version: "1.0".into(), input, python: python.clone() };
+    let metadata = Metadata { name: "backend.ai-made-up".into(), version: "21.03.1".into(), ..Metadata::default() };
+    let link = Recipe::Link { component: "made-up".into(), metadata, python: python.clone() };
+    let file = PlannedFile { mode: 0o755, content: "#!/bin/sh\n".into() };
+    let files = Recipe::Files { title: "files".into(), files: [("usr/bin/start".into(), file)].into() };
+    let base = Part::new(Rank::Packages, Recipe::DebianBase);
+    let parts = [&[base][..], &debs].concat();
+    let more = [
+        Part::new(Rank::Wheels, Recipe::VirtualEnvironment { python }),
+        Part::new(Rank::Wheels, wheel),
+        Part::new(Rank::Links, link),
+        Part::new(Rank::Files, files),
+    ];
+    let settings = Settings {
+        cmd: vec!["start".into()],
+        env: [("LANG".to_owned(), "C.UTF-8".to_owned())].into(),
+        labels: [("ai.baibox.image".to_owned(), "second".to_owned())].into(),
+        ..Settings::default()
+    };
+    let wanted = vec![
+        Wanted { name: "one".into(), parts: parts.clone(), settings: Settings::default() },
+        Wanted { name: "two".into(), parts: [&parts[..], &more].concat(), settings },
+    ];
+    let outcome = builder.build(&Plan::new("made-up", wanted), true).await.unwrap();
+    let told: Vec<String> = outcome
+        .images
+        .iter()
+        .flat_map(|(name, image)| {
+            let head = format!("{name}: {}, manifest {}", image.id(), image.manifest_digest());
+            let layers = image.layers.iter().map(|layer| format!("  {} {}, {} bytes", layer.diff_id, layer.title, layer.size));
+            [head].into_iter().chain(layers).collect::<Vec<_>>()
+        })
+        .collect();
+    insta::assert_snapshot!(told.join("\n"), @r"
+    one: sha256:3ba9594c401a05134ddd646029016ac870a5109fa1a83396d08d3e3efac7e4da, manifest sha256:79a25de575d62508ef5bf7edbbf2ba916d0864eff0e7a1e2cc8946ff7828acc1
+      sha256:ecc0196666e2e3b44800eef2b659421d42486ef33a64477e18003b2a024a3b19 Debian packages (3 for 2 images), 18944 bytes
+    two: sha256:8f358cca48325330c096bcdb1282350f741d3ef386c6c14c874661e447c75ffa, manifest sha256:3442ed5dcebfb922b5a2defa6e761ca39bb57720ddc301c1c3f5751854dd59d1
+      sha256:ecc0196666e2e3b44800eef2b659421d42486ef33a64477e18003b2a024a3b19 Debian packages (3 for 2 images), 18944 bytes
+      sha256:e42bf6b987c9d5608b2ce83ecfe0df50f23224f62f54d894fd738a6bea5f6296 Python packages (2 for 1 images), 12288 bytes
+      sha256:42323b998a670ad09dc94c8da9f1c43823d06a108bfb29bafb4486cb24581ab3 links to sources (1 for 1 images), 6144 bytes
+      sha256:f1c12cb2dbdaa918b7a36958493de40e1e928a6db7a17f5c82575b4eb1217679 files (1 for 1 images), 2048 bytes
+    ");
+}

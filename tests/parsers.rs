@@ -1,0 +1,379 @@
+//! Parsers of outside bytes under fire: good inputs are changed at random, from a seed that is
+//! told, and what comes out must be an error or a tree that is whole. Never a panic.
+//!
+//! `BAIBOX_ROUNDS=100000 cargo test --release --test parsers` goes on for longer.
+
+use baibox::debian::{self, Database, Options};
+use baibox::oci::{Node, Tree, compare};
+use baibox::python::{Layout, PythonLock, requirement, wheel};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use sha2::{Digest as _, Sha256};
+use std::io::{Cursor, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+fn rounds() -> u64 {
+    baibox::host::variable("BAIBOX_ROUNDS").map_or(3000, |text| text.parse().expect("`BAIBOX_ROUNDS` is a number"))
+}
+
+/// Changes a few places as broken disks and hostile writers do.
+fn change(random: &mut StdRng, bytes: &mut Vec<u8>) {
+    const NUMBERS: [&[u8]; 6] =
+        [b"77777777777\0", b"00000000000\0", b"-1", b"9999999999", b"\x80\0\0\0\xff\xff\xff\xff", b"\xff\xff\xff\xff"];
+    const NAMES: [&[u8]; 7] = [b"../../etc/x", b"/etc/passwd", b".wh.x", b"a\0b", b"\xff\xfe", b"./", b"x/../../y"];
+    for _ in 0..random.random_range(1..6) {
+        if bytes.is_empty() {
+            return;
+        }
+        let place = random.random_range(0..bytes.len());
+        match random.random_range(0..8) {
+            0 => bytes[place] ^= 1 << random.random_range(0..8),
+            1 => bytes[place] = random.random(),
+            2 => bytes.truncate(place),
+            3 => {
+                let end = (place + random.random_range(1..600)).min(bytes.len());
+                bytes.drain(place..end);
+            }
+            4 => {
+                let end = (place + random.random_range(1..600)).min(bytes.len());
+                let copy = bytes[place..end].to_vec();
+                bytes.splice(place..place, copy);
+            }
+            kind => {
+                let words = if kind == 5 { &NUMBERS[..] } else { &NAMES[..] };
+                let word = words[random.random_range(0..words.len())];
+                let end = (place + word.len()).min(bytes.len());
+                bytes[place..end].copy_from_slice(&word[..end - place]);
+            }
+        }
+    }
+}
+
+/// Gives the headers of a tar stream right checksums again, or readers look no further.
+fn seal(tar: &mut [u8]) {
+    let mut place = 0;
+    while place + 512 <= tar.len() {
+        let block = &mut tar[place..place + 512];
+        if block.iter().all(|byte| *byte == 0) {
+            place += 512;
+            continue;
+        }
+        block[148..156].copy_from_slice(b"        ");
+        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        let digits = block[124..135].iter().take_while(|byte| byte.is_ascii_digit());
+        let size = digits.fold(0usize, |size, digit| size.saturating_mul(8).saturating_add(usize::from(digit & 7)));
+        place = place.saturating_add(512).saturating_add(size.saturating_add(511) / 512 * 512);
+    }
+}
+
+/// Runs `parse` on changed inputs; says from which seed a panic came.
+fn under_fire(
+    name: &str,
+    corpus: &[Vec<u8>],
+    mut prepare: impl FnMut(&mut StdRng, Vec<u8>) -> Vec<u8>,
+    parse: impl Fn(&[u8]) -> bool,
+) {
+    let (mut taken, rounds) = (0, rounds());
+    for seed in 0..rounds {
+        let mut random = StdRng::seed_from_u64(seed);
+        let input = corpus[random.random_range(0..corpus.len())].clone();
+        let input = prepare(&mut random, input);
+        match catch_unwind(AssertUnwindSafe(|| parse(&input))) {
+            Ok(good) => taken += u64::from(good),
+            Err(_) => panic!("{name}: the input of seed {seed} is not taken well: {} bytes", input.len()),
+        }
+    }
+    eprintln!("{name}: {taken} of {rounds} changed inputs were taken");
+    // A changer that breaks everything at the door, or nothing at all, tests nothing.
+    assert!(taken > 0 && taken < rounds, "{name}: {taken} of {rounds}");
+}
+
+/// What is in a tree stays in the image: paths are normal, and the fragment is read as it was written.
+fn whole(tree: &Tree) {
+    tree.check().unwrap();
+    for (path, _) in tree.iter() {
+        assert_eq!(Tree::normal_path(path).as_deref(), Ok(path));
+    }
+    let mut bytes = Vec::new();
+    tree.write_fragment(&mut bytes).unwrap();
+    assert_eq!(read(&bytes), *tree);
+}
+
+/// The tree of a fragment, read by the tar format alone.
+fn read(fragment: &[u8]) -> Tree {
+    let mut tree = Tree::default();
+    for entry in tar::Archive::new(fragment).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let path = String::from_utf8(entry.path_bytes().into_owned()).unwrap();
+        let link = entry.link_name_bytes().map(|link| String::from_utf8(link.into_owned()).unwrap());
+        let header = entry.header();
+        assert_eq!(header.mtime().unwrap(), baibox::model::SOURCE_DATE_EPOCH);
+        let (mode, kind) = (header.mode().unwrap(), header.entry_type());
+        let (uid, gid) = (header.uid().unwrap() as u32, header.gid().unwrap() as u32);
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).unwrap();
+        let node = match kind {
+            tar::EntryType::Directory => Node::Directory { mode, uid, gid },
+            tar::EntryType::Symlink => Node::Symlink { target: link.unwrap() },
+            tar::EntryType::Link => Node::Hardlink { target: link.unwrap() },
+            _ => Node::File { mode, uid, gid, content: content.into() },
+        };
+        tree.insert(&path, node).unwrap();
+    }
+    tree
+}
+
+/// Any tree that may be packed.
+fn any_tree(random: &mut StdRng) -> Tree {
+    const PARTS: [&str; 8] =
+        ["a", "usr", "ä", "with space", "x.py", "...", "-", "a-name-that-is-rather-long-for-the-old-format-of-tar"];
+    let mut tree = Tree::default();
+    for _ in 0..random.random_range(0..30) {
+        let depth = random.random_range(1..8);
+        let path: Vec<&str> = (0..depth).map(|_| PARTS[random.random_range(0..PARTS.len())]).collect();
+        let (mode, uid, gid) = (random.random_range(0..0o10000), random.random_range(0..70000), random.random());
+        let node = match random.random_range(0..4) {
+            0 => Node::Directory { mode, uid, gid },
+            1 => Node::Symlink { target: "../".repeat(random.random_range(0..60)) + "target" },
+            _ => {
+                let content: Vec<u8> = (0..random.random_range(0..1500)).map(|_| random.random()).collect();
+                Node::File { mode, uid, gid, content: content.into() }
+            }
+        };
+        let path = path.join("/");
+        if tree.get(&path).is_none() && tree.insert(&path, node).is_ok() && tree.check().is_err() {
+            tree.remove(&path);
+        }
+    }
+    let file = tree.iter().find(|(_, node)| matches!(node, Node::File { .. })).map(|(path, _)| path.to_owned());
+    if let Some(target) = file {
+        tree.insert("hard link", Node::Hardlink { target }).unwrap();
+    }
+    tree
+}
+
+#[test]
+fn unpacking_what_was_packed_gives_the_same_tree() {
+    for seed in 0..rounds() / 4 {
+        let tree = any_tree(&mut StdRng::seed_from_u64(seed));
+        let result = catch_unwind(AssertUnwindSafe(|| whole(&tree)));
+        assert!(result.is_ok(), "the tree of seed {seed}");
+    }
+}
+
+fn tar_of(files: &[(&str, Node)]) -> Vec<u8> {
+    let mut tree = Tree::default();
+    for (path, node) in files {
+        tree.insert(path, node.clone()).unwrap();
+    }
+    let mut bytes = Vec::new();
+    tree.write_fragment(&mut bytes).unwrap();
+    bytes.extend([0; 1024]);
+    bytes
+}
+
+fn control() -> Vec<u8> {
+    let text = "Package: x\nVersion: 1-1\nArchitecture: amd64\nDescription: x\n more\n";
+    tar_of(&[
+        ("control", Node::file(0o644, text)),
+        ("conffiles", Node::file(0o644, "/etc/x\n")),
+        ("postinst", Node::file(0o755, "#!/bin/sh\n")),
+        ("triggers", Node::file(0o644, "interest /usr/share/x\n")),
+    ])
+}
+
+fn data() -> Vec<u8> {
+    tar_of(&[
+        ("etc/x", Node::file(0o644, "setting")),
+        ("bin/x", Node::file(0o4755, "program")),
+        ("bin/y", Node::Hardlink { target: "bin/x".into() }),
+        ("usr/share/doc/x/copyright", Node::file(0o644, "license")),
+        ("usr/lib/x", Node::Symlink { target: "../share/x".into() }),
+        (&("d/".repeat(60) + "long"), Node::file(0o644, "deep")),
+    ])
+}
+
+/// A package: an `ar` archive, see deb(5).
+fn deb(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut bytes = b"!<arch>\n".to_vec();
+    for (name, content) in members {
+        writeln!(bytes, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`", 0, 0, 0, 100_644, content.len()).unwrap();
+        bytes.extend(*content);
+        bytes.extend(vec![b'\n'; content.len() % 2]);
+    }
+    bytes
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    out.write_all(bytes).unwrap();
+    out.finish().unwrap()
+}
+
+#[test]
+fn debian_packages() {
+    let unpack = |bytes: &[u8]| {
+        let options = Options { database: Database::Unpacked, exclude: vec!["usr/share/doc".into()], ..Options::default() };
+        debian::unpack("x.deb", bytes, &options).map(|unpacked| whole(&unpacked.tree)).is_ok()
+    };
+    let plain = deb(&[("debian-binary", b"2.0\n"), ("control.tar", &control()), ("data.tar", &data())]);
+    let packed = deb(&[
+        ("debian-binary", b"2.0\n"),
+        ("control.tar.gz", &gzip(&control())),
+        ("data.tar.xz", &{
+            let mut out = liblzma::write::XzEncoder::new(Vec::new(), 1);
+            out.write_all(&data()).unwrap();
+            out.finish().unwrap()
+        }),
+    ]);
+    let zstd = deb(&[
+        ("debian-binary", b"2.0\n"),
+        ("control.tar.zst", &zstd::encode_all(&control()[..], 1).unwrap()),
+        ("data.tar.zst", &zstd::encode_all(&data()[..], 1).unwrap()),
+    ]);
+    for good in [&plain, &packed, &zstd] {
+        assert!(unpack(good));
+    }
+    let any = |random: &mut StdRng, mut bytes: Vec<u8>| {
+        change(random, &mut bytes);
+        bytes
+    };
+    under_fire("packages", &[plain, packed, zstd], any, unpack);
+    // Changed inside, under checksums that are right.
+    let inside = |random: &mut StdRng, _: Vec<u8>| {
+        let (mut first, mut second) = (control(), data());
+        let changed = if random.random() { &mut first } else { &mut second };
+        change(random, changed);
+        seal(changed);
+        deb(&[("debian-binary", b"2.0\n"), ("control.tar", &first), ("data.tar", &second)])
+    };
+    under_fire("their members", &[Vec::new()], inside, unpack);
+}
+
+#[test]
+fn sizes_that_lie_and_bombs_are_refused() {
+    let unpack = |bytes: &[u8]| debian::unpack("x.deb", bytes, &Options::default()).unwrap_err().to_string();
+    // A header that promises eight gigabytes, and one of another base.
+    for size in [&b"77777777777\0"[..], b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff"] {
+        let mut lying = data();
+        lying[124..136].copy_from_slice(size);
+        seal(&mut lying[..512]);
+        unpack(&deb(&[("debian-binary", b"2.0\n"), ("control.tar", &control()), ("data.tar", &lying)]));
+    }
+    let bomb = zstd::encode_all(Cursor::new(vec![0; 200 << 20]), 1).unwrap();
+    let said = unpack(&deb(&[("debian-binary", b"2.0\n"), ("control.tar.zst", &bomb), ("data.tar", &data())]));
+    assert!(said.contains("unpacks to more than"), "{said}");
+    let deep = tar_of(&[(&("d/".repeat(3000) + "x"), Node::file(0o644, ""))]);
+    let said = unpack(&deb(&[("debian-binary", b"2.0\n"), ("control.tar", &control()), ("data.tar", &deep)]));
+    assert!(said.contains("is refused"), "{said}");
+}
+
+fn zip(files: &[(String, Vec<u8>)], method: zip::CompressionMethod) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    let mut writer = zip::ZipWriter::new(&mut bytes);
+    for (path, content) in files {
+        writer.start_file(path.as_str(), zip::write::SimpleFileOptions::default().compression_method(method)).unwrap();
+        writer.write_all(content).unwrap();
+    }
+    writer.finish().unwrap();
+    bytes.into_inner()
+}
+
+fn wheel_files() -> Vec<(String, Vec<u8>)> {
+    let files = [
+        ("x/__init__.py", "value = 1\n"),
+        ("x-1.data/scripts/run", "#!python\n"),
+        ("x-1.data/data/share/x", "d"),
+        ("x-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: x\nVersion: 1\n"),
+        ("x-1.dist-info/WHEEL", "Wheel-Version: 1.0\n"),
+        ("x-1.dist-info/entry_points.txt", "[console_scripts]\nx = x.cli:main\n"),
+    ];
+    files.map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec())).to_vec()
+}
+
+/// The RECORD of these files, see PEP 376.
+fn record(files: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let line = |(path, content): &(String, Vec<u8>)| {
+        let digest = URL_SAFE_NO_PAD.encode(Sha256::digest(content));
+        format!("{path},sha256={digest},{}\n", content.len())
+    };
+    let lines: String = files.iter().map(line).collect();
+    (lines + "x-1.dist-info/RECORD,,\n").into_bytes()
+}
+
+#[test]
+fn wheels() {
+    let install = |bytes: &[u8]| wheel::install("x.whl", bytes, &Layout::new("3.9")).map(|tree| whole(&tree)).is_ok();
+    let contents = |bytes: &[u8]| wheel::contents("x.whl", bytes).map(|tree| whole(&tree)).is_ok();
+    let mut files = wheel_files();
+    files.push(("x-1.dist-info/RECORD".to_owned(), record(&files)));
+    let corpus = [zip::CompressionMethod::Stored, zip::CompressionMethod::Deflated].map(|method| zip(&files, method));
+    assert!(corpus.iter().all(|good| contents(good)));
+    let any = |random: &mut StdRng, mut bytes: Vec<u8>| {
+        change(random, &mut bytes);
+        bytes
+    };
+    under_fire("archives of wheels", &corpus, any, contents);
+    // One name or one file is changed; the archive around it is right, its RECORD too.
+    let inside = |random: &mut StdRng, _: Vec<u8>| {
+        let mut files = wheel_files();
+        let one = random.random_range(0..files.len());
+        if random.random_range(0..4) == 0 {
+            let mut name = files[one].0.clone().into_bytes();
+            change(random, &mut name);
+            files[one].0 = String::from_utf8_lossy(&name).into_owned();
+        } else {
+            change(random, &mut files[one].1);
+        }
+        files.sort();
+        files.dedup_by(|one, other| one.0 == other.0);
+        let mut lines = record(&files);
+        if random.random_range(0..4) == 0 {
+            change(random, &mut lines);
+        }
+        files.retain(|(path, _)| path != "x-1.dist-info/RECORD");
+        files.push(("x-1.dist-info/RECORD".to_owned(), lines));
+        zip(&files, zip::CompressionMethod::Stored)
+    };
+    under_fire("their files", &[Vec::new()], inside, install);
+}
+
+#[test]
+fn texts() {
+    let text = |random: &mut StdRng, mut bytes: Vec<u8>| {
+        change(random, &mut bytes);
+        bytes
+    };
+    let index = "Package: a\nVersion: 1\nArchitecture: amd64\nDepends: b (>= 1) | c, d\nFilename: pool/main/a/a_1_amd64.deb\nSize: 10\nSHA256: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n\nPackage: b\nVersion: 2:1~rc-1\n";
+    let packages = |bytes: &[u8]| {
+        let found = debian::index::parse(&String::from_utf8_lossy(bytes), false);
+        let locked = found.iter().map(debian::LockedDeb::try_from);
+        let request = debian::Request { packages: vec!["a".into()], ..debian::Request::default() };
+        locked.filter(Result::is_ok).count() > 0 && debian::resolve(&found, &request).is_err()
+    };
+    under_fire("indexes", &[index.as_bytes().to_vec()], text, packages);
+    let lock = std::fs::read("images/releases/21.03/python.lock").unwrap();
+    let start = lock.len() - 1200;
+    let head = b"python = '3.9'\ncutoff = '2022-04-01'\nbuilders = []\nfile = []\n[environments]\nx = []\n".to_vec();
+    let corpus = [head, lock[start..].to_vec()];
+    under_fire("locks", &corpus, text, |bytes| PythonLock::parse(&String::from_utf8_lossy(bytes)).is_ok());
+    let corpus = ["aiohttp[speedups]>=3.7,<4; python_version < '3.10'", "x", "y~=1.0 ; sys_platform == 'win32'"];
+    let corpus = corpus.map(|text| text.as_bytes().to_vec());
+    under_fire("requirements", &corpus, text, |bytes| requirement::parse(&String::from_utf8_lossy(bytes), "3.9").is_ok());
+}
+
+#[test]
+fn layers_of_others() {
+    let layer = tar_of(&[("a", Node::file(0o644, "x")), ("b", Node::Symlink { target: "a".into() }), ("c", Node::Removed)]);
+    let sealed = |random: &mut StdRng, mut bytes: Vec<u8>| {
+        change(random, &mut bytes);
+        seal(&mut bytes);
+        bytes
+    };
+    let same = layer.clone();
+    let compared = |bytes: &[u8]| compare::first_difference(|| Ok(bytes), || Ok(&same[..])).is_ok();
+    under_fire("layers", &[layer], sealed, compared);
+}
