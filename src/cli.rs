@@ -17,6 +17,9 @@ pub struct Cli {
     /// Say only what went wrong
     #[arg(long, short, global = true)]
     pub quiet: bool,
+    /// Fetch nothing: what is in the store must do, and what is missing is named
+    #[arg(long, global = true)]
+    pub offline: bool,
     #[command(subcommand)]
     pub command: Command,
 }

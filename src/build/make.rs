@@ -140,6 +140,22 @@ impl Builder {
         }
     }
 
+    /// Debian packages of the plan that are neither here nor to be had, by file name.
+    pub async fn gone(&self, plan: &Plan) -> Result<Vec<String>> {
+        let debs = plan.recipes.values().filter_map(|recipe| match recipe {
+            Recipe::Deb { deb, .. } => Some(deb),
+            _ => None,
+        });
+        let asked = debs.map(|deb| async move {
+            match debian::download(&self.fetcher, &self.mirror, deb).await {
+                Ok(()) => Ok(None),
+                Err(error) if debian::is_gone(&error) => Ok(Some(format!("`{}`", deb.file))),
+                Err(error) => Err(error),
+            }
+        });
+        Ok(futures_util::future::try_join_all(asked).await?.into_iter().flatten().collect())
+    }
+
     /// MiB of memory that making it takes, about: the packed file and what is in it.
     fn weight(&self, recipe: &Recipe) -> u32 {
         let packed = match recipe {

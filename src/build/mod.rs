@@ -8,6 +8,8 @@ mod report;
 mod resolve;
 mod tasks;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
 
 pub use check::first_difference;
@@ -15,7 +17,8 @@ pub use report::{LayerReport, Made};
 
 use crate::debian::Mirror;
 use crate::engine::{Executor, HeldImage};
-use crate::fetch::Fetcher;
+use crate::error::Fault;
+use crate::fetch::{Fetcher, OFFLINE_HINT};
 use crate::model::Digest;
 use crate::oci::{Image, Layer, Node, Tree, write_archive};
 use crate::plan::{ImagePlan, LayerPlan, Plan};
@@ -112,6 +115,7 @@ impl Builder {
             // What another process made in the meantime is there.
             missing = self.missing(plan);
         }
+        self.can_be_had(plan, &missing)?;
         let mut outcome = Outcome { fragments_made: missing.len(), ..Outcome::default() };
         if !missing.is_empty() {
             self.engine.sweep_steps(false).await?;
@@ -126,6 +130,22 @@ impl Builder {
         }
         self.remove_step_images().await?;
         Ok(outcome)
+    }
+
+    /// Where nothing may be fetched, all files that are missing are named at once.
+    fn can_be_had(&self, plan: &Plan, missing: &BTreeSet<Digest>) -> Result<()> {
+        if !self.fetcher.is_offline() {
+            return Ok(());
+        }
+        let inputs = missing.iter().flat_map(|key| plan.recipes[key].inputs());
+        let absent: BTreeSet<String> =
+            inputs.filter(|input| !self.store.has(&input.digest)).map(|input| format!("`{}`", input.file)).collect();
+        if absent.is_empty() {
+            return Ok(());
+        }
+        let list: Vec<String> = absent.iter().cloned().collect();
+        let fault = Fault::new(format!("{} files are not in the store: {}", absent.len(), list.join(", ")));
+        Err(fault.hint(OFFLINE_HINT).into())
     }
 
     /// Two builds of the same thing do it once: one of them makes, the other waits and finds.

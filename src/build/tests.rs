@@ -4,7 +4,7 @@ use crate::error::{Exit, exit_of};
 use crate::oci::Settings;
 use crate::plan::{Part, PlannedFile, Rank, Recipe, Wanted};
 
-fn builder(folder: &std::path::Path) -> (Builder, Arc<Fake>) {
+pub(super) fn builder(folder: &std::path::Path) -> (Builder, Arc<Fake>) {
     let store = Store::open(folder).unwrap();
     let engine = Arc::new(Fake::default());
     let builder = Builder {
@@ -109,4 +109,24 @@ async fn two_makings_that_differ_are_told_apart_by_layer_fragment_path_and_field
     let right = third.build(&plan, true).await.unwrap();
     let found = first_difference((&one.store, &left.images[0].1), (&third.store, &right.images[0].1), &plan.images[0], &plan);
     assert_eq!(found.unwrap(), "layer 2 “links to sources (1 for 1 images)”, of two: `file-two`, mode: 0644 and 0600");
+}
+
+#[tokio::test]
+async fn without_a_network_all_that_is_missing_is_named_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut builder, _) = builder(folder.path());
+    builder.fetcher = Fetcher::offline(&builder.store);
+    let wheel = |name: &str| {
+        let input = crate::plan::Input { file: format!("{name}.whl"), digest: Digest::of(name.as_bytes()) };
+        Part::new(Rank::Wheels, Recipe::Wheel { name: name.into(), version: "1".into(), input, python: "3.9".into() })
+    };
+    let wanted = Wanted { name: "a".into(), parts: vec![wheel("one"), wheel("two")], settings: Settings::default() };
+    let error = builder.build(&Plan::new("x", vec![wanted]), false).await.unwrap_err();
+    let text = crate::error::render(&error);
+    assert!(
+        text.starts_with("error: 2 files are not in the store: `one.whl`, `two.whl`") && text.contains("--offline"),
+        "{text}"
+    );
+    // What needs no file is built all the same.
+    builder.build(&plan(&["one"]), false).await.unwrap();
 }

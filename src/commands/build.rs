@@ -2,10 +2,9 @@ use super::Context;
 use super::output::Output;
 use crate::build::{Builder, MEMORY, Outcome};
 use crate::cli::{Build, One};
-use crate::debian::{DebianError, Mirror};
+use crate::debian::{self, DebianError, Mirror};
 use crate::environment::Environment;
 use crate::error::Fault;
-use crate::fetch::{FetchError, Fetcher};
 use crate::lock::{self, Lock, Requirements};
 use crate::plan::{self, Plan};
 use crate::python::{Index, PythonError, index};
@@ -74,15 +73,19 @@ pub async fn images_as(context: &Context, environment: &mut Environment, how: &H
     let report = if verbose { builder.report(&planned) } else { Vec::new() };
     let made = builder.build(&planned, store_only).await;
     let outcome = match made {
-        Err(error) if is_gone(&error) && !locked => {
+        Err(error) if debian::is_gone(&error) && !locked => {
             replace_gone(context, &builder, &mut release, &mut lock, &error).await?;
             lock.write(&environment.lock_file())?;
             builder.build(&plan(&environment.folder, &release)?, store_only).await?
         }
-        Err(error) if is_gone(&error) => {
+        Err(error) if debian::is_gone(&error) => {
+            let mut gone = builder.gone(&planned).await?;
+            gone.truncate(20);
+            let text = format!("what is locked cannot be had any more: {}", gone.join(", "));
             return Err(error.context(
-                Fault::new("what is locked cannot be had any more")
-                    .hint("leave `--locked` away: then newer versions are chosen, and said"),
+                Fault::new(text)
+                    .hint("name a snapshot archive that has it: `BAIBOX_DEBIAN_SNAPSHOT=ADDRESS`")
+                    .hint("or leave `--locked` away: then newer versions are chosen, and said"),
             ));
         }
         made => made?,
@@ -130,8 +133,12 @@ async fn meet_requirements(
         return Ok(());
     }
     let list: Vec<String> = unmet.iter().map(ToString::to_string).collect();
+    let fault = || Fault::new(format!("the lock does not meet what the source trees require: {}", list.join("; ")));
+    if context.offline {
+        return Err(fault().hint("leave `--offline` away: Python packages must be resolved again").into());
+    }
     if locked {
-        let fault = Fault::new(format!("the lock does not meet what the source trees require: {}", list.join("; ")));
+        let fault = fault();
         return Err(fault.hint("leave `--locked` away: then Python packages are resolved again").into());
     }
     let stage = context.ui.stage("lock");
@@ -144,12 +151,6 @@ async fn meet_requirements(
     lock.write(&environment.lock_file())?;
     stage.done(&format!("Python packages resolved as of {}, {} changed", lock.python.cutoff, changes.len()));
     Ok(())
-}
-
-/// A locked Debian package that the mirror had, and has no more.
-fn is_gone(error: &anyhow::Error) -> bool {
-    let absent = matches!(error.downcast_ref::<FetchError>(), Some(FetchError::Status { status: 404 | 410, .. }));
-    absent && matches!(error.downcast_ref::<DebianError>(), Some(DebianError::Missing { .. }))
 }
 
 async fn replace_gone(
@@ -194,7 +195,7 @@ pub async fn builder_without_lease(context: &Context) -> Result<Builder> {
     let engine = context.executor().await?;
     Ok(Builder {
         store: context.store.clone(),
-        fetcher: Fetcher::new(&context.store)?,
+        fetcher: context.fetcher()?,
         mirror: Arc::new(Mirror::of_host()),
         index: Arc::new(python_index(context).await?),
         architecture: engine.architecture().await?,
@@ -208,11 +209,14 @@ pub async fn builder_without_lease(context: &Context) -> Result<Builder> {
 
 /// The index that pip on this host would use.
 async fn python_index(context: &Context) -> Result<Index> {
+    if context.offline {
+        return Ok(Index::new("offline:"));
+    }
     if let Some(base) = index::configured().or_else(index::default_of_host_pip) {
         return Ok(Index::new(&base));
     }
     // No pip here: its own default is read from the pip that Debian packages.
-    let fetcher = Fetcher::new(&context.store)?;
+    let fetcher = context.fetcher()?;
     let deb = Catalog::pip()?;
     crate::debian::download(&fetcher, &Mirror::of_host(), &deb).await?;
     let bytes = context.store.read(&deb.sha256)?;

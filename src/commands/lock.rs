@@ -1,6 +1,5 @@
 use super::{Context, build, sources};
 use crate::cli::Lock;
-use crate::fetch::Fetcher;
 use crate::lock;
 use crate::python::PythonLock;
 use crate::release::Catalog;
@@ -16,7 +15,7 @@ async fn debian(context: &Context, options: &Lock, branch: &str) -> Result<()> {
     let release = Catalog::draft(branch)?;
     let sets = if options.update {
         let stage = context.ui.stage("lock");
-        let fetcher = Fetcher::new(&context.store)?;
+        let fetcher = context.fetcher()?;
         let sets = lock::resolve_debian(&release, &fetcher, &context.store, &context.ui, &stage).await?;
         let changes = lock::debian_changes(&release.debian_lock, &sets);
         changes.iter().for_each(|line| context.ui.say(line));

@@ -36,6 +36,7 @@ use crate::cli::{Cli, Command, One};
 use crate::engine::{Docker, Engine, Executor, Sandbox};
 use crate::environment::{self, Environment};
 use crate::error::{self, Exit, Fault};
+use crate::fetch::Fetcher;
 use crate::model::{Branch, EnvironmentId};
 use crate::release::Catalog;
 use crate::store::Store;
@@ -50,6 +51,7 @@ pub struct Context {
     pub ui: Ui,
     pub store: Store,
     pub json: bool,
+    pub offline: bool,
 }
 
 impl Context {
@@ -62,6 +64,9 @@ impl Context {
             return Ok(Arc::new(Docker::connect().await?));
         }
         Ok(Arc::new(Sandbox::new(self.store.root())?))
+    }
+    pub fn fetcher(&self) -> Result<Fetcher> {
+        if self.offline { Ok(Fetcher::offline(&self.store)) } else { Fetcher::new(&self.store) }
     }
     /// The environment that the command line means.
     pub fn environment(&self, one: &One) -> Result<Environment> {
@@ -143,7 +148,7 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<()> {
     }
     let root = crate::host::store_root()
         .ok_or_else(|| Fault::usage("there is no place for the store").hint("set `HOME` or `XDG_CACHE_HOME`"))?;
-    let context = Context { ui, store: Store::open(&root)?, json: cli.json };
+    let context = Context { ui, store: Store::open(&root)?, json: cli.json, offline: cli.offline };
     match cli.command {
         Command::Up(options) => up::run(&context, options).await,
         Command::Lock(options) => lock::run(&context, &options).await,

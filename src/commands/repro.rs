@@ -5,7 +5,6 @@ use crate::ci::{RECORD_VERSION, Record};
 use crate::cli::Repro;
 use crate::environment;
 use crate::error::Fault;
-use crate::fetch::Fetcher;
 use crate::lock::Lock;
 use crate::model::EnvironmentId;
 use crate::release::Catalog;
@@ -105,7 +104,7 @@ async fn imported(
     known: &Provenance,
     into: &Path,
 ) -> Result<()> {
-    let (fetcher, builder) = (Fetcher::new(&context.store)?, build::builder(context).await?);
+    let (fetcher, builder) = (context.fetcher()?, build::builder(context).await?);
     source::publish(&sources::of(component), branch, into, &fetcher, &context.store, &builder.index).await?;
     let commit = source::commit(into).await?;
     anyhow::ensure!(

@@ -3,7 +3,6 @@
 use super::{Context, build};
 use crate::cli::{SourceChoice, Sources};
 use crate::error::Fault;
-use crate::fetch::Fetcher;
 use crate::release::{Component, Release};
 use crate::source::{self, topic};
 use crate::ui::Stage;
@@ -130,7 +129,7 @@ async fn publish(context: &Context, missing: &[&Component], folder: &Path, relea
         return Ok(());
     }
     let builder = build::builder(context).await?;
-    let fetcher = Fetcher::new(&context.store)?;
+    let fetcher = context.fetcher()?;
     let work = missing.iter().map(|found| {
         let (builder, fetcher) = (&builder, &fetcher);
         let branch = found.git_branch.as_ref().unwrap_or(&release.branch);

@@ -8,6 +8,8 @@ use std::path::Path;
 pub struct Mirror {
     pub main: Vec<String>,
     pub security: Vec<String>,
+    /// Where packages are that mirrors dropped; only what is locked by its digest is taken from there.
+    pub snapshots: Vec<String>,
 }
 
 /// Serve where the host configures nothing, such as on macOS.
@@ -18,8 +20,15 @@ impl Mirror {
     /// `BAIBOX_DEBIAN_MIRROR`, else apt's sources, else public mirrors.
     ///
     /// The variable holds the address of a `/debian` folder; the security
-    /// archive is `/debian-security` beside it.
+    /// archive is `/debian-security` beside it. `BAIBOX_DEBIAN_SNAPSHOT` holds addresses of
+    /// folders that have a `pool`, such as one day's of a snapshot archive, with spaces between.
     pub fn of_host() -> Self {
+        let snapshots = host::variable("BAIBOX_DEBIAN_SNAPSHOT").unwrap_or_default();
+        let snapshots = snapshots.split_whitespace().map(|base| base.trim_end_matches('/').to_owned()).collect();
+        Self { snapshots, ..Self::current() }
+    }
+
+    fn current() -> Self {
         if let Some(base) = host::variable("BAIBOX_DEBIAN_MIRROR") {
             return Self::beside(&[base.as_str()]);
         }
@@ -73,13 +82,13 @@ impl Mirror {
         if security.is_empty() {
             security = main.iter().map(|address| format!("{address}-security")).collect();
         }
-        Self { main, security }
+        Self { main, security, snapshots: Vec::new() }
     }
 
     fn beside(bases: &[&str]) -> Self {
         let main: Vec<String> = bases.iter().map(|base| base.trim_end_matches('/').to_owned()).collect();
         let security = main.iter().map(|base| format!("{base}-security")).collect();
-        Self { main, security }
+        Self { main, security, snapshots: Vec::new() }
     }
 
     pub(super) fn bases(&self, security: bool) -> &[String] {

@@ -24,7 +24,7 @@ pub mod unpack;
 pub use error::DebianError;
 pub use index::{Index, Package};
 pub use mirror::Mirror;
-pub use package::{LockedDeb, download};
+pub use package::{LockedDeb, download, is_gone};
 pub use resolve::{Request, resolve};
 pub use unpack::{Blank, Control, Database, Options, Unpacked, unpack};
 

@@ -1,7 +1,7 @@
 //! One exact `.deb` as the lock names it, and its download.
 
 use super::{DebianError, Mirror, Package};
-use crate::fetch::Fetcher;
+use crate::fetch::{FetchError, Fetcher};
 use crate::model::Digest;
 use crate::oci::Tree;
 use anyhow::{Context, Result};
@@ -41,9 +41,14 @@ impl TryFrom<&Package> for LockedDeb {
 }
 
 impl LockedDeb {
-    /// Where the mirror has it, in the order to try.
+    /// Where the mirror has it, then snapshots, in the order to try.
     pub fn urls(&self, mirror: &Mirror) -> Vec<String> {
-        mirror.bases(self.security).iter().map(|base| format!("{base}/{}", encoded(&self.file))).collect()
+        mirror
+            .bases(self.security)
+            .iter()
+            .chain(&mirror.snapshots)
+            .map(|base| format!("{base}/{}", encoded(&self.file)))
+            .collect()
     }
 }
 
@@ -57,6 +62,12 @@ pub async fn download(fetcher: &Fetcher, mirror: &Mirror, deb: &LockedDeb) -> Re
     })?;
     let context = || DebianError::Missing { file, digest: deb.sha256.clone() };
     fetcher.file(&deb.urls(mirror), &deb.sha256).await.with_context(context)
+}
+
+/// A locked package that the archives had, and have no more.
+pub fn is_gone(error: &anyhow::Error) -> bool {
+    let absent = matches!(error.downcast_ref::<FetchError>(), Some(FetchError::Status { status: 404 | 410, .. }));
+    absent && matches!(error.downcast_ref::<DebianError>(), Some(DebianError::Missing { .. }))
 }
 
 /// A path relative to the archive, percent-decoded; `None` if it leaves the archive.
@@ -92,6 +103,23 @@ fn encoded(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn snapshots_are_asked_last() {
+        let of = |base: &str| vec![base.to_owned()];
+        let mirror = Mirror { main: of("http://m/debian"), security: of("http://m/sec"), snapshots: of("http://s/day") };
+        let deb = |security| LockedDeb {
+            name: "x".into(),
+            version: "1".into(),
+            architecture: "all".into(),
+            file: "pool/x_1_all.deb".into(),
+            size: 1,
+            sha256: Digest::of(b"x"),
+            security,
+        };
+        assert_eq!(deb(false).urls(&mirror), ["http://m/debian/pool/x_1_all.deb", "http://s/day/pool/x_1_all.deb"]);
+        assert_eq!(deb(true).urls(&mirror), ["http://m/sec/pool/x_1_all.deb", "http://s/day/pool/x_1_all.deb"]);
+    }
 
     #[test]
     fn paths_stay_in_the_archive() {

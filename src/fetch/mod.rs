@@ -13,19 +13,24 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 const ATTEMPTS: u32 = 4;
+/// What is fetched once stays in the store.
+pub const OFFLINE_HINT: &str = "leave `--offline` away once; what is fetched then stays for the next time";
 /// The largest answer that is taken when its size is not known before.
 const LARGEST: u64 = 2 << 30;
 
 /// Asks through the host's proxies and trust store.
 #[derive(Clone)]
 pub struct Fetcher {
-    client: reqwest::Client,
+    /// `None` where nothing may be fetched.
+    client: Option<reqwest::Client>,
     store: Store,
     slots: std::sync::Arc<tokio::sync::Semaphore>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
+    #[error("`{url}` would have to be asked, and nothing may be fetched")]
+    Offline { url: String },
     #[error("`{url}` answered {status}")]
     Status { url: String, status: u16 },
     #[error("`{url}` cannot be reached")]
@@ -52,7 +57,15 @@ impl Fetcher {
             builder = builder.tls_certs_only(roots);
         }
         let client = builder.build().context("cannot prepare downloads")?;
-        Ok(Self { client, store: store.clone(), slots: std::sync::Arc::new(tokio::sync::Semaphore::new(12)) })
+        Ok(Self { client: Some(client), store: store.clone(), slots: std::sync::Arc::new(tokio::sync::Semaphore::new(12)) })
+    }
+
+    /// One that has only what the store has.
+    pub fn offline(store: &Store) -> Self {
+        Self { client: None, store: store.clone(), slots: std::sync::Arc::new(tokio::sync::Semaphore::new(1)) }
+    }
+    pub fn is_offline(&self) -> bool {
+        self.client.is_none()
     }
 
     /// A small answer in memory, such as an index page.
@@ -100,6 +113,10 @@ impl Fetcher {
                         FetchError::Network { .. } => true,
                         _ => false,
                     };
+                    if let FetchError::Offline { .. } = error {
+                        let fault = Fault::new("something is missing that was not fetched before");
+                        return Err(anyhow::Error::new(error).context(fault.hint(OFFLINE_HINT)));
+                    }
                     if !passing || attempt == ATTEMPTS {
                         return Err(error).context(
                             Fault::new(format!("a download failed after {attempt} of {ATTEMPTS} attempts")).hint(
@@ -119,7 +136,8 @@ impl Fetcher {
     async fn once(&self, url: &str, accept: &str, limit: u64, into: &mut impl Sink) -> Result<(), FetchError> {
         let network = |source| FetchError::Network { url: url.to_owned(), source };
         let local = |source| FetchError::Write { url: url.to_owned(), source };
-        let mut request = self.client.get(url).header("accept", accept);
+        let client = self.client.as_ref().ok_or_else(|| FetchError::Offline { url: url.to_owned() })?;
+        let mut request = client.get(url).header("accept", accept);
         if into.held() > 0 {
             request = request.header("range", format!("bytes={}-", into.held()));
         }
