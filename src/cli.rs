@@ -4,6 +4,10 @@ mod contrib;
 
 pub use contrib::{Check, Contrib, Fork, News, Start, Sync, Test, Worked};
 
+mod environments;
+
+pub use environments::*;
+
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -37,7 +41,15 @@ pub enum Command {
     /// List all environments
     Ls,
     /// Show the services of an environment
-    Status(One),
+    Status(Status),
+    /// Show what each container takes of processor and memory
+    Top(Status),
+    /// Show what environments take on disk, each by itself and together
+    Df,
+    /// Draw the compose graph with health, ports and volumes
+    Graph(Graph),
+    /// Say where the web UI is and who can log in, and open it in a browser
+    Open(Open),
     /// Print what the services say
     Logs(Logs),
     /// Run a command in a service
@@ -48,6 +60,18 @@ pub enum Command {
     Stop(One),
     /// Start a stopped environment and wait until it is healthy
     Start(One),
+    /// Stop the environments that run, and start this one
+    Switch(Switch),
+    /// Copy an environment with its trees and its state
+    Clone(Clone),
+    /// Keep database, etcd and virtual folders as they are now, under a name
+    Snapshot(Snapshot),
+    /// List the snapshots of an environment, or delete one
+    Snapshots(Snapshots),
+    /// Go back to a snapshot; a failure leaves all as it is
+    Restore(Restore),
+    /// Begin with a fresh database; sources, images and snapshots stay
+    Reset(Reset),
     /// Restart services, so that they see changed sources
     Restart(Services),
     /// Restart one service under the debugger, on a local port
@@ -336,43 +360,6 @@ pub enum SourceChoice {
 }
 
 #[derive(Debug, Args)]
-pub struct Logs {
-    #[command(flatten)]
-    pub one: One,
-    /// Go on printing
-    #[arg(long, short)]
-    pub follow: bool,
-    /// Services, all if none is named
-    pub services: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub struct Exec {
-    #[command(flatten)]
-    pub one: One,
-    /// Service to run in
-    pub service: String,
-    /// Account to run as [default: the owner of the folder where one develops, else the service's]
-    #[arg(long, value_name = "USER")]
-    pub user: Option<String>,
-    /// Command and its arguments, after `--`
-    #[arg(last = true, required = true)]
-    pub command: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub struct Shell {
-    #[command(flatten)]
-    pub one: One,
-    /// Service to open the shell in
-    #[arg(default_value = "workspace")]
-    pub service: String,
-    /// Account to run as [default: the owner of the folder where one develops, else the service's]
-    #[arg(long, value_name = "USER")]
-    pub user: Option<String>,
-}
-
-#[derive(Debug, Args)]
 pub struct Sbom {
     #[command(flatten)]
     pub one: One,
@@ -398,21 +385,6 @@ pub struct Prune {
     #[arg(long, value_name = "SIZE", value_parser = crate::ui::parse_size)]
     pub larger_than: Option<u64>,
     /// Say what would go, and stop
-    #[arg(long)]
-    pub dry_run: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct Delete {
-    /// Environment ID
-    pub id: String,
-    /// Also remove source trees with uncommitted or unpushed work
-    #[arg(long)]
-    pub force: bool,
-    /// Do not ask
-    #[arg(long, short)]
-    pub yes: bool,
-    /// List what would be removed, and stop
     #[arg(long)]
     pub dry_run: bool,
 }

@@ -35,6 +35,14 @@ pub fn trust_bundle() -> Option<PathBuf> {
     named.chain(usual).find(|path| path.is_file())
 }
 
+/// The program that opens an address in a browser, where a person could see one.
+pub fn opener() -> Option<&'static str> {
+    if cfg!(target_os = "macos") {
+        return Some("open");
+    }
+    (variable("DISPLAY").is_some() || variable("WAYLAND_DISPLAY").is_some()).then_some("xdg-open")
+}
+
 /// Proxy variables as containers need them, in the spelling that the host uses.
 pub fn proxies() -> Vec<(String, String)> {
     ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"]

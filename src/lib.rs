@@ -42,6 +42,8 @@ pub mod build;
 pub mod environment;
 pub mod render;
 pub mod stack;
+pub mod snapshot;
+pub mod graph;
 pub mod ci;
 pub mod doctor;
 pub mod cli;

@@ -1,6 +1,5 @@
 //! What the compiler does not check: the order of the rooms, and what the project may not say.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -50,15 +49,13 @@ fn a_room_names_only_rooms_above_it() {
 }
 
 #[test]
-fn only_docker_rs_names_bollard() {
+fn only_the_docker_engine_names_bollard() {
     let mut sources = Vec::new();
     files(&root().join("src"), &mut sources);
-    let naming: BTreeSet<String> = sources
-        .iter()
-        .filter(|path| fs::read_to_string(path).unwrap().contains("bollard::"))
-        .map(|path| path.strip_prefix(root()).unwrap().display().to_string())
-        .collect();
-    assert_eq!(naming, BTreeSet::from(["src/engine/docker.rs".to_owned()]));
+    let naming = sources.iter().filter(|path| fs::read_to_string(path).unwrap().contains("bollard::"));
+    let own = ["src/engine/docker.rs", "src/engine/docker"].map(|place| root().join(place));
+    let faults: Vec<_> = naming.filter(|path| !own.iter().any(|own| path.starts_with(own))).collect();
+    assert!(faults.is_empty(), "{faults:?}");
 }
 
 #[test]

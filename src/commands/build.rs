@@ -265,11 +265,17 @@ pub async fn write(context: &Context, environment: &Environment, outcome: &Outco
         changed += usize::from(write_changed(&environment.folder.join(&place), &text)?);
     }
     changed += usize::from(choose_gpu(context, environment).await?);
+    folders(environment)?;
+    Ok(changed)
+}
+
+/// What services and sessions write in.
+pub fn folders(environment: &Environment) -> Result<()> {
     for folder in ["ipc/container", "scratches", "vfolder/volume1"] {
-        let path = state.join(folder);
+        let path = environment.state_folder().join(folder);
         std::fs::create_dir_all(&path).with_context(|| format!("cannot create `{}`", path.display()))?;
     }
-    Ok(changed)
+    Ok(())
 }
 
 /// Lets the script choose that dev container tools run too; says why a GPU is not used.

@@ -3,6 +3,7 @@ use crate::cli::Delete;
 use crate::environment::{self, Environment};
 use crate::error::Fault;
 use crate::model::EnvironmentId;
+use crate::snapshot;
 use crate::source;
 use crate::stack;
 use anyhow::{Context as _, Result};
@@ -23,17 +24,20 @@ pub async fn run(context: &Context, options: &Delete) -> Result<()> {
             unsaved.push(format!("`{}`", tree.display()));
         }
     }
+    let snapshots = snapshot::list(&environment)?;
     let lines = [
         leftovers.containers.iter().map(|(_, name)| format!("container {name}")).collect::<Vec<_>>(),
         leftovers.networks.iter().map(|name| format!("network   {name}")).collect(),
         leftovers.volumes.iter().map(|name| format!("volume    {name}")).collect(),
         leftovers.images.iter().map(|name| format!("image     {name}")).collect(),
+        snapshots.iter().map(|one| format!("snapshot  {} of {}", one.name, one.taken)).collect(),
         ours(&environment)?.iter().map(|path| format!("folder    {}", path.display())).collect(),
     ]
     .concat()
     .join("\n");
     if options.dry_run {
-        return context.print(&(&leftovers, &environment.folder, &unsaved), &lines);
+        let snapshots: Vec<&str> = snapshots.iter().map(|one| one.name.as_str()).collect();
+        return context.print(&(&leftovers, &environment.folder, &unsaved, &snapshots), &lines);
     }
     if !unsaved.is_empty() && !options.force {
         return Err(Fault::new(format!("these source trees have work that is nowhere else: {}", unsaved.join(", ")))

@@ -1,9 +1,7 @@
-use super::Context;
+use super::{Context, leases};
 use crate::cli::{One, Services};
-use crate::doctor;
 use crate::engine::Container;
-use crate::environment::{DEBUG_PORT, Environment};
-use crate::error::Fault;
+use crate::environment::Environment;
 use crate::stack;
 use anyhow::Result;
 use std::time::Duration;
@@ -14,8 +12,14 @@ pub const HEALTH_LIMIT: Duration = Duration::from_secs(180);
 pub async fn stop(context: &Context, one: &One) -> Result<()> {
     let environment = context.environment(one)?;
     let stage = context.ui.stage("stop");
+    halt(context, &environment).await?;
+    stage.done("the data stays; `baibox start` goes on");
+    Ok(())
+}
+
+pub async fn halt(context: &Context, environment: &Environment) -> Result<()> {
     // Dev containers of components are in a profile, and stop too.
-    stack::run_compose(&environment, &["--profile", "*", "stop"]).await?;
+    stack::run_compose(environment, &["--profile", "*", "stop"]).await?;
     // The agent makes its helpers again; sessions are left to go on or to be ended by their owner.
     let engine = context.engine().await?;
     let left: Vec<Container> =
@@ -30,19 +34,30 @@ pub async fn stop(context: &Context, one: &One) -> Result<()> {
             "{running} containers of compute sessions still run: they go with `baibox delete`, or when their sessions end"
         ));
     }
-    stage.done("the data stays; `baibox start` goes on");
     Ok(())
 }
 
 pub async fn start(context: &Context, one: &One) -> Result<()> {
-    let environment = context.environment(one)?;
+    let mut environment = context.environment(one)?;
+    images(context, &mut environment).await?;
     bring_up(context, &environment).await
+}
+
+/// Images that somebody removed from the engine are given to it again.
+pub async fn images(context: &Context, environment: &mut Environment) -> Result<()> {
+    let engine = context.engine().await?;
+    let asked = environment.images.values().map(|reference| engine.image(reference));
+    if futures_util::future::try_join_all(asked).await?.iter().any(Option::is_none) {
+        super::build::images(context, environment, false).await?;
+    }
+    Ok(())
 }
 
 /// Compose starts what is not running; then everything must become healthy.
 pub async fn bring_up(context: &Context, environment: &Environment) -> Result<()> {
+    super::snapshot::recover(context, environment).await?;
     let engine = context.engine().await?;
-    leases_are_free(environment, &engine.containers(&environment.id).await?)?;
+    leases::are_free(&*engine, environment).await?;
     let stage = context.ui.stage("up");
     stage.note("docker compose up");
     let started = stack::start(&*engine, environment, &["up", "--detach", "--remove-orphans"]).await;
@@ -57,29 +72,6 @@ pub async fn bring_up(context: &Context, environment: &Environment) -> Result<()
     let health = stack::wait_healthy(&*engine, environment, &services, HEALTH_LIMIT, |text| stage.note(text)).await?;
     stage.done(&format!("{} services healthy", health.len()));
     Ok(())
-}
-
-/// Ports are kept while an environment is stopped; another program may have taken one.
-fn leases_are_free(environment: &Environment, containers: &[Container]) -> Result<()> {
-    let running = |service: &str| containers.iter().any(|one| one.service == service && one.state == "running");
-    // What the debugger of a running service listens at is seen by Compose alone.
-    let free = |service: &str| !running(service.strip_prefix(DEBUG_PORT).unwrap_or(service));
-    let needed = environment.ports_in_use().iter().filter(|(service, _)| free(service)).map(|(_, port)| *port).collect();
-    let taken = doctor::taken_ports(&needed);
-    if taken.is_empty() {
-        return Ok(());
-    }
-    let list: Vec<String> = taken
-        .iter()
-        .map(|(port, holder)| {
-            let services = environment.ports.iter().filter(|(_, own)| *own == port).map(|(service, _)| service.as_str());
-            let holder = holder.as_deref().unwrap_or("another program");
-            format!("{port} of {} is held by {holder}", services.collect::<Vec<_>>().join(", "))
-        })
-        .collect();
-    Err(Fault::new(format!("ports of `{}` are taken: {}", environment.id, list.join("; ")))
-        .hint("end what holds them, then type the same command again: it goes on from here")
-        .into())
 }
 
 pub async fn restart(context: &Context, options: &Services) -> Result<()> {

@@ -4,16 +4,20 @@ mod build;
 mod check;
 mod ci;
 mod compare;
+mod clone;
 mod completions;
 mod contrib;
 mod debug;
 mod delete;
+mod df;
 mod diff;
 mod doctor;
 mod exec;
 mod explain;
 mod export;
+mod graph;
 mod guard;
+mod leases;
 mod lifecycle;
 mod lock;
 mod logs;
@@ -24,8 +28,12 @@ mod push;
 mod releases;
 mod repro;
 mod sbom;
+mod open;
+mod snapshot;
 mod sources;
 mod status;
+mod switch;
+mod top;
 mod sync;
 mod template;
 mod up;
@@ -164,6 +172,16 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<()> {
         Command::Render(one) => build::render(&context, &one).await,
         Command::Stop(one) => lifecycle::stop(&context, &one).await,
         Command::Start(one) => lifecycle::start(&context, &one).await,
+        Command::Switch(options) => switch::run(&context, &options).await,
+        Command::Df => df::run(&context).await,
+        Command::Graph(options) => graph::run(&context, &options).await,
+        Command::Top(options) => top::run(&context, &options).await,
+        Command::Open(options) => open::run(&context, &options).await,
+        Command::Clone(options) => clone::run(&context, &options).await,
+        Command::Snapshot(options) => snapshot::run(&context, &options).await,
+        Command::Snapshots(options) => snapshot::list(&context, &options),
+        Command::Restore(options) => snapshot::restore(&context, &options).await,
+        Command::Reset(options) => snapshot::reset(&context, &options).await,
         Command::Restart(options) => lifecycle::restart(&context, &options).await,
         Command::Push(options) => push::run(&context, &options).await,
         Command::Devcontainer(crate::cli::Devcontainer::Export(options)) => export::run(&context, &options).await,

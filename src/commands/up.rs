@@ -1,5 +1,6 @@
 use super::{Context, build, sources};
 use crate::cli::Up;
+use crate::engine::Listed;
 use crate::environment::{self, Environment};
 use crate::error::Fault;
 use crate::model::{Branch, EnvironmentId};
@@ -30,7 +31,7 @@ async fn line(context: &Context, options: Up) -> Result<Option<Environment>> {
     super::doctor::check(&findings)?;
     let engine = context.engine().await?;
     let choosing = context.store.lock("environments")?;
-    let mut environment = open(context, &options, &here, &engine.subnets().await?)?;
+    let mut environment = open(context, &options, &here, &engine.subnets().await?, &engine.list().await?)?;
     let release = environment.release()?;
     if options.dry_run {
         drop(choosing);
@@ -125,7 +126,7 @@ fn summary(context: &Context, environment: &Environment) {
 }
 
 /// The environment that is meant, or a new one that is not saved yet.
-fn open(context: &Context, options: &Up, here: &Path, subnets: &[String]) -> Result<Environment> {
+fn open(context: &Context, options: &Up, here: &Path, subnets: &[String], listed: &[Listed]) -> Result<Environment> {
     let known = Catalog::known()?;
     let branch = options.branch.as_deref().map(|text| Branch::parse(text, &known)).transpose()?;
     let id = options.one.env.as_deref().map(EnvironmentId::parse).transpose()?;
@@ -145,6 +146,7 @@ fn open(context: &Context, options: &Up, here: &Path, subnets: &[String]) -> Res
         Some(id) => id,
         None => EnvironmentId::parse(&environment::random_word(8))?,
     };
+    unknown_to_engine(&id, listed)?;
     let folder = path.unwrap_or_else(|| here.join(id.as_str()));
     let release = Catalog::release(branch.as_str())?;
     let environment = environment::create(id, branch, folder, &release.ports, &all, subnets)?;
@@ -164,6 +166,17 @@ fn open(context: &Context, options: &Up, here: &Path, subnets: &[String]) -> Res
         }
     }
     Ok(environment)
+}
+
+/// Another user, or another store of this one, may have an environment of that name on the engine.
+pub fn unknown_to_engine(id: &EnvironmentId, listed: &[Listed]) -> Result<(), Fault> {
+    let Some(one) = listed.iter().find(|one| one.environment.as_deref() == Some(id.as_str())) else { return Ok(()) };
+    Err(Fault::usage(format!(
+        "the engine has containers of an environment `{id}` that is not in this store, such as {}",
+        one.container.name
+    ))
+    .hint("choose another ID with `--env ID`")
+    .hint(format!("if nobody needs it: `docker compose -p {id} down --volumes`")))
 }
 
 /// `up --branch` typed again where an environment of that branch was made means that one.

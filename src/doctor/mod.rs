@@ -20,9 +20,10 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Those of `ports` that are taken on 127.0.0.1, and by whom, as far as it can be seen.
-pub fn taken_ports(ports: &BTreeSet<u16>) -> Vec<(u16, Option<String>)> {
-    ports::taken(ports, &BTreeMap::new()).into_iter().map(|taken| (taken.port, taken.holder)).collect()
+/// Those of `ports` that are taken on 127.0.0.1, and by whom, as far as it can be seen;
+/// `published` are those that containers hold, with what to call these.
+pub fn taken_ports(ports: &BTreeSet<u16>, published: &BTreeMap<u16, String>) -> Vec<(u16, Option<String>)> {
+    ports::taken(ports, published).into_iter().map(|taken| (taken.port, taken.holder)).collect()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 
-/// Taken are ports that cannot be bound, and those that containers publish:
-/// an engine without its proxy process redirects them where nobody listens.
+/// Taken are ports that cannot be bound, and those that containers publish, with what to call
+/// them: an engine without its proxy process redirects them where nobody listens.
 pub fn taken(ports: &BTreeSet<u16>, published: &BTreeMap<u16, String>) -> Vec<Taken> {
     let busy: Vec<u16> = ports.iter().copied().filter(|port| published.contains_key(port) || !free(*port)).collect();
     if busy.is_empty() {
@@ -20,7 +20,7 @@ pub fn taken(ports: &BTreeSet<u16>, published: &BTreeMap<u16, String>) -> Vec<Ta
         busy.iter().filter(|port| !published.contains_key(port)).filter_map(|port| sockets.get(port).copied()).collect();
     let holders = holders(&wanted);
     let holder = |port: &u16| match published.get(port) {
-        Some(container) => Some(format!("container {container}")),
+        Some(holder) => Some(holder.clone()),
         None => holders.get(sockets.get(port)?).cloned(),
     };
     busy.iter().map(|port| Taken { port: *port, holder: holder(port) }).collect()
@@ -76,7 +76,7 @@ pub fn processes() -> Vec<(u32, String)> {
     all
 }
 
-/// Host ports and container names of `docker ps --format '{{.Names}}\t{{.Ports}}'`.
+/// Host ports of `docker ps --format '{{.Names}}\t{{.Ports}}'`, each with its container.
 pub fn published(list: &str) -> BTreeMap<u16, String> {
     let mut found = BTreeMap::new();
     for (name, ports) in list.lines().filter_map(|line| line.split_once('\t')) {
@@ -87,7 +87,7 @@ pub fn published(list: &str) -> BTreeMap<u16, String> {
             }
             let (first, last) = range.split_once('-').unwrap_or((range, range));
             let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>()) else { continue };
-            found.extend((first..=last).map(|port| (port, name.to_owned())));
+            found.extend((first..=last).map(|port| (port, format!("container {name}"))));
         }
     }
     found
@@ -114,7 +114,7 @@ mod tests {
     fn published_ports_name_their_containers() {
         let list = "web\t127.0.0.1:8090->8090/tcp, 0.0.0.0:9000-9001->9000-9001/tcp, :::9000->9000/tcp\n\
             dns\t0.0.0.0:53->53/udp\nidle\t6379/tcp\nother\t10.0.0.1:81->81/tcp\nnone\t\n";
-        let expected = [(8090, "web"), (9000, "web"), (9001, "web")].map(|(port, name)| (port, name.to_owned()));
+        let expected = [8090, 9000, 9001].map(|port| (port, "container web".to_owned()));
         assert_eq!(published(list), BTreeMap::from(expected));
     }
 
@@ -128,7 +128,7 @@ mod tests {
             let own = format!("(process {})", std::process::id());
             assert!(found[0].holder.as_deref().is_some_and(|holder| holder.ends_with(&own)), "{found:?}");
         }
-        let container = BTreeMap::from([(port, "db".to_owned())]);
+        let container = BTreeMap::from([(port, "container db".to_owned())]);
         assert_eq!(taken(&BTreeSet::from([port]), &container)[0].holder.as_deref(), Some("container db"));
     }
 }

@@ -37,8 +37,11 @@ async fn contract(engine: &dyn Engine) {
     contract_of_executors(engine).await;
     let nobody = EnvironmentId::parse("nobody-has-this").unwrap();
     assert_eq!(engine.containers(&nobody).await.unwrap(), []);
+    assert!(engine.list().await.unwrap().iter().all(|listed| listed.environment.as_deref() != Some(nobody.as_str())));
     assert_eq!(engine.images_of(&nobody).await.unwrap(), Vec::<String>::new());
     assert!(engine.networks(&nobody).await.unwrap().is_empty() && engine.volumes(&nobody).await.unwrap().is_empty());
+    assert_eq!(engine.written(&nobody).await.unwrap(), 0);
+    assert_eq!(engine.layers("baibox.local/nobody:has-this").await.unwrap(), []);
     // What is gone already is no fault.
     engine.remove_network("baibox-nobody-has-this").await.unwrap();
     engine.remove_volume("baibox-nobody-has-this").await.unwrap();

@@ -1,7 +1,9 @@
-//! The Docker Engine API, also as Podman speaks it. The only file that names bollard.
+//! The Docker Engine API, also as Podman speaks it. Only this file and those below it name bollard.
+
+mod look;
 
 use super::podman::Healthchecks;
-use super::{ArchiveWriter, Container, Engine, Executor, Facts, HeldImage, Kind, Output, Said, Step};
+use super::{ArchiveWriter, Container, Engine, Executor, Facts, HeldImage, Kind, Listed, Log, Output, Said, Step, Usage};
 use crate::error::Fault;
 use crate::model::{Digest, ENVIRONMENT_LABEL, EnvironmentId};
 use anyhow::{Context, Result};
@@ -207,7 +209,11 @@ impl Executor for Docker {
                     .collect(),
             ),
             host_config: Some(HostConfig {
-                network_mode: (!step.network).then(|| "none".into()),
+                network_mode: match &step.beside {
+                    Some(container) => Some(format!("container:{container}")),
+                    None => (!step.network).then(|| "none".into()),
+                },
+                binds: Some(step.binds.clone()),
                 ulimits: Some(ulimits),
                 ..HostConfig::default()
             }),
@@ -307,6 +313,27 @@ impl Engine for Docker {
             }
         }
         Ok(true)
+    }
+
+    async fn list(&self) -> Result<Vec<Listed>> {
+        look::list(&self.api).await
+    }
+
+    async fn usage(&self, container: &str) -> Result<Option<Usage>> {
+        look::usage(&self.api, container).await
+    }
+
+    async fn layers(&self, reference: &str) -> Result<Vec<(Digest, u64)>> {
+        let Some(image) = self.image(reference).await? else { return Ok(Vec::new()) };
+        look::layers(&self.api, image).await
+    }
+
+    async fn written(&self, environment: &EnvironmentId) -> Result<u64> {
+        look::written(&self.api, of_environment(environment)).await
+    }
+
+    fn logs(&self, container: &str, since: Option<i64>, follow: bool) -> Log {
+        look::logs(&self.api, container, since, follow)
     }
 
     async fn exec(&self, container: &str, command: &[String]) -> Result<Said> {

@@ -141,6 +141,28 @@ impl Engine for Fake {
     async fn ask_health(&self, environment: &EnvironmentId) -> Result<bool> {
         self.called("ask_health", environment.as_str()).map(|_| false)
     }
+    async fn list(&self) -> Result<Vec<Listed>> {
+        let world = self.called("list", "")?;
+        let listed = |(owner, container): &(String, Container)| Listed {
+            environment: Some(owner.clone()),
+            container: container.clone(),
+            ports: Vec::new(),
+        };
+        Ok(world.containers.iter().map(listed).collect())
+    }
+    async fn usage(&self, container: &str) -> Result<Option<Usage>> {
+        self.called("usage", container).map(|_| None)
+    }
+    async fn layers(&self, reference: &str) -> Result<Vec<(Digest, u64)>> {
+        let held = self.image(reference).await?;
+        Ok(held.into_iter().flat_map(|image| image.diff_ids).map(|digest| (digest, 1)).collect())
+    }
+    async fn written(&self, environment: &EnvironmentId) -> Result<u64> {
+        self.called("written", environment.as_str()).map(|_| 0)
+    }
+    fn logs(&self, _: &str, _: Option<i64>, _: bool) -> Log {
+        Box::pin(futures_util::stream::empty())
+    }
     async fn exec(&self, container: &str, command: &[String]) -> Result<Said> {
         drop(self.called("exec", &format!("{container} {}", command.join(" ")))?);
         Ok(Said { code: 0, output: String::new(), errors: String::new() })

@@ -73,6 +73,10 @@ pub struct Step {
     /// A file with a tar stream that is unpacked at `/` before the command runs.
     pub input: Option<std::path::PathBuf>,
     pub network: bool,
+    /// Container whose network the command shares.
+    pub beside: Option<String>,
+    /// Folders of the engine's host and named volumes, each with its place: `NAME:/PLACE`.
+    pub binds: Vec<String>,
     /// Name and hard value of resource limits to ask for.
     pub ulimits: BTreeMap<String, i64>,
     /// What is read back as tar stream when the command has ended well.
@@ -104,6 +108,43 @@ pub struct Container {
     pub image: String,
     /// Digest of the service's definition, as Compose records it.
     pub config_hash: String,
+}
+
+impl Container {
+    /// The service, or its own name if it is none of the graph.
+    pub fn called(&self) -> &str {
+        if self.service.is_empty() { &self.name } else { &self.service }
+    }
+}
+
+/// What a container has used of its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Of processors, since it began.
+    pub cpu: std::time::Duration,
+    /// Bytes now, without what the kernel would give back.
+    pub memory: u64,
+}
+
+/// A line that a container said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// By RFC 3339 with nine digits, so that texts are in the order of time.
+    pub time: String,
+    pub text: String,
+}
+
+/// Lines of one container, in their order.
+pub type Log = futures_util::stream::BoxStream<'static, Result<LogLine>>;
+
+/// A container as the engine lists it, whoever it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its environment, if a label names one.
+    pub environment: Option<String>,
+    pub container: Container,
+    /// TCP ports of this host's loopback address that lead to it.
+    pub ports: Vec<u16>,
 }
 
 /// What a command in a container said.
@@ -151,6 +192,16 @@ pub trait Engine: Executor {
     async fn images_of(&self, environment: &EnvironmentId) -> Result<Vec<String>>;
     /// Has containers that start asked for their health; false where the engine does that by its own clock.
     async fn ask_health(&self, environment: &EnvironmentId) -> Result<bool>;
+    /// All containers of the engine, stopped or not, by one question.
+    async fn list(&self) -> Result<Vec<Listed>>;
+    /// What a running container has used; none if it does not run any more.
+    async fn usage(&self, container: &str) -> Result<Option<Usage>>;
+    /// Layers of an image, lowest first, with the bytes they take; none if it is not there.
+    async fn layers(&self, reference: &str) -> Result<Vec<(Digest, u64)>>;
+    /// Bytes that containers of an environment wrote outside of volumes.
+    async fn written(&self, environment: &EnvironmentId) -> Result<u64>;
+    /// What a container said since that second of 1970; with `follow` it goes on while it runs.
+    fn logs(&self, container: &str, since: Option<i64>, follow: bool) -> Log;
     async fn exec(&self, container: &str, command: &[String]) -> Result<Said>;
     async fn last_log(&self, container: &str, lines: u32) -> Result<String>;
     async fn remove_container(&self, id: &str) -> Result<()>;

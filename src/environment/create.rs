@@ -20,6 +20,7 @@ pub fn create(
     all: &[Environment],
     subnets: &[String],
 ) -> Result<Environment> {
+    apart(&folder, &id, all)?;
     let adopted = adopted(&folder, &id, &branch)?;
     if adopted.is_empty() {
         empty_or_ours(&folder, &id)?;
@@ -27,7 +28,7 @@ pub fn create(
     let mut taken: BTreeSet<u16> = all.iter().flat_map(|other| other.ports.values().copied()).collect();
     let mut leases = BTreeMap::new();
     for (service, wanted) in ports {
-        let port = free_port(*wanted, &taken, listens_nowhere)?;
+        let port = free_port(service, *wanted, &taken, listens_nowhere)?;
         taken.insert(port);
         leases.insert(service.clone(), port);
     }
@@ -71,6 +72,22 @@ fn adopted(folder: &Path, id: &EnvironmentId, branch: &Branch) -> Result<BTreeSe
     Ok(found)
 }
 
+/// One folder is one environment's: what is below it goes with it.
+fn apart(folder: &Path, id: &EnvironmentId, all: &[Environment]) -> Result<(), Fault> {
+    let touches = |other: &&Environment| folder.starts_with(&other.folder) || other.folder.starts_with(folder);
+    let Some(other) = all.iter().filter(|other| other.id != *id).find(touches) else { return Ok(()) };
+    let relation = match () {
+        () if other.folder == folder => "is",
+        () if folder.starts_with(&other.folder) => "is inside",
+        () => "holds",
+    };
+    let message =
+        format!("the folder `{}` {relation} that of the environment `{}`: each needs its own", folder.display(), other.id);
+    Err(Fault::usage(message)
+        .hint("name another one with `--path FOLDER`")
+        .hint(format!("or use that environment: `--env {}`", other.id)))
+}
+
 /// A folder with other things in it is not taken over.
 fn empty_or_ours(folder: &Path, id: &EnvironmentId) -> Result<()> {
     let entries = match std::fs::read_dir(folder) {
@@ -88,6 +105,28 @@ fn empty_or_ours(folder: &Path, id: &EnvironmentId) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn environments_do_not_share_folders() {
+        let value = serde_json::json!({
+            "id": "one", "branch": "21.03", "folder": "/home/one", "ports": {}, "subnet": "", "gateway": "", "secrets": {},
+            "images": {},
+        });
+        let all = [serde_json::from_value::<Environment>(value).unwrap()];
+        let check = |folder: &str, id: &str, wanted: Option<&str>| {
+            let outcome = apart(Path::new(folder), &EnvironmentId::parse(id).unwrap(), &all);
+            match (&outcome, wanted) {
+                (Ok(()), None) => {}
+                (Err(fault), Some(words)) => assert!(fault.message.contains(words), "{}", fault.message),
+                _ => panic!("{folder} {id}: {outcome:?}"),
+            }
+        };
+        check("/home/one", "two", Some("`/home/one` is that of the environment `one`"));
+        check("/home/one/two", "two", Some("is inside that of"));
+        check("/home", "two", Some("holds that of"));
+        check("/home/one", "one", None);
+        check("/home/onetwo", "two", None);
+    }
 
     #[test]
     fn somebody_elses_folder_is_refused_and_ours_is_not() {

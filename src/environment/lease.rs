@@ -4,16 +4,23 @@ use crate::error::Fault;
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
 
+/// How many ports are tried for a service, 1000 apart.
+const BLOCKS: u16 = 40;
+
 /// The wanted port on 127.0.0.1, or the first free one of the blocks above it.
 ///
 /// `taken` are ports that other environments hold, also while they are stopped.
-pub fn free_port(wanted: u16, taken: &BTreeSet<u16>, is_free: impl Fn(u16) -> bool) -> Result<u16, Fault> {
-    (0..40).filter_map(|block| wanted.checked_add(block * 1000)).find(|port| !taken.contains(port) && is_free(*port)).ok_or_else(
-        || {
-            Fault::new(format!("no port is free for the one that is usually {wanted}"))
-                .hint("stop what listens there, or delete an environment (`baibox ls` shows them)")
-        },
-    )
+pub fn free_port(service: &str, wanted: u16, taken: &BTreeSet<u16>, is_free: impl Fn(u16) -> bool) -> Result<u16, Fault> {
+    let blocks = || (0..BLOCKS).filter_map(|block| wanted.checked_add(block * 1000));
+    blocks().find(|port| !taken.contains(port) && is_free(*port)).ok_or_else(|| {
+        let leased = blocks().filter(|port| taken.contains(port)).count();
+        let others = blocks().count() - leased;
+        Fault::new(format!(
+            "no port is left for {service}: of {wanted} and those above it in steps of 1000, environments hold {leased} \
+             and other programs {others}"
+        ))
+        .hint("delete an environment that is not needed: `baibox ls` shows all, `baibox delete ID` removes one")
+    })
 }
 
 /// Whether something could listen at the port now, by listening there for a moment.
@@ -50,10 +57,11 @@ mod tests {
 
     #[test]
     fn ports_step_aside() {
-        assert_eq!(free_port(8091, &BTreeSet::new(), |_| true).unwrap(), 8091);
-        assert_eq!(free_port(8091, &[8091].into(), |_| true).unwrap(), 9091);
-        assert_eq!(free_port(8091, &BTreeSet::new(), |port| port > 10000).unwrap(), 10091);
-        assert!(free_port(8091, &BTreeSet::new(), |_| false).is_err());
+        assert_eq!(free_port("manager", 8091, &BTreeSet::new(), |_| true).unwrap(), 8091);
+        assert_eq!(free_port("manager", 8091, &[8091].into(), |_| true).unwrap(), 9091);
+        assert_eq!(free_port("manager", 8091, &BTreeSet::new(), |port| port > 10000).unwrap(), 10091);
+        let fault = free_port("manager", 8091, &[8091, 9091].into(), |_| false).unwrap_err();
+        assert!(fault.message.contains("left for manager") && fault.message.contains("hold 2 and other programs 38"), "{fault}");
     }
 
     #[test]

@@ -73,6 +73,25 @@ pub async fn copy(from: &Path, into: &Path) -> Result<()> {
     make(&from.to_string_lossy(), &known, into).await
 }
 
+/// The same tree once more in `folder`, with its branches, stashes and ignored files; one that is there is left alone.
+pub async fn duplicate(tree: &Path, folder: &Path) -> Result<()> {
+    let into = folder.join(tree.file_name().context("a source tree has a name")?);
+    if into.exists() {
+        return Ok(());
+    }
+    // A work tree of another repository: the copy gets a repository of its own.
+    if tree.join(".git").is_file() {
+        return copy(tree, &into).await;
+    }
+    let scratch = tempfile::Builder::new().prefix(".baibox-clone-").tempdir_in(folder)?;
+    let half = scratch.path().join("tree");
+    let output = tokio::process::Command::new("cp").arg("-a").arg("--").arg(tree).arg(&half).output().await;
+    let output = output.context("`cp` cannot be started")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "`{}` cannot be copied: {}", tree.display(), said.trim());
+    settle(&half, &into)
+}
+
 /// The tree that is described, cloned from its address or from `url`.
 pub async fn restore(known: &Provenance, url: Option<&str>, into: &Path) -> Result<()> {
     let url = url.or(known.url.as_deref()).with_context(|| {
@@ -169,6 +188,23 @@ mod tests {
         assert_eq!((one.commit, one.patch), (two.commit, two.patch));
         // The tree that was copied has its own index as before.
         assert!(run_git(&from, &["diff", "--cached", "--name-only"]).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_duplicate_has_all_that_is_in_the_folder_and_is_made_once() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (from, folder) = (scratch.path().join("from/tree"), scratch.path().join("into"));
+        for folder in [&from.join(".git"), &folder] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        fs::write(from.join(".git/config"), "1").unwrap();
+        std::os::unix::fs::symlink("nowhere", from.join("link")).unwrap();
+        duplicate(&from, &folder).await.unwrap();
+        assert_eq!(fs::read_link(folder.join("tree/link")).unwrap(), Path::new("nowhere"));
+        fs::write(folder.join("tree/.git/config"), "2").unwrap();
+        duplicate(&from, &folder).await.unwrap();
+        assert_eq!(fs::read_to_string(folder.join("tree/.git/config")).unwrap(), "2");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
     }
 
     #[tokio::test]

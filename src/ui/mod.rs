@@ -1,8 +1,10 @@
 //! What a person sees: talk goes to standard error, data to standard output.
 
 mod format;
+mod live;
 
 pub use format::{bytes, duration, parse_age, parse_size, table};
+pub use live::Live;
 
 use format::Dress;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -68,6 +70,12 @@ impl Ui {
             Some(bars) => bars.suspend(|| write_line(text)),
             None => write_line(text),
         }
+    }
+
+    /// Whether data on standard output may have colours.
+    pub fn colours_data(&self) -> bool {
+        let (term, no_color) = (crate::host::variable("TERM"), crate::host::variable("NO_COLOR").is_some());
+        Dress::of(std::io::stdout().is_terminal(), term.as_deref(), no_color) == Dress::Colours
     }
 
     /// Asks a person; without a terminal the answer is no.

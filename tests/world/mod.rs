@@ -9,14 +9,37 @@ use std::time::{Duration, Instant};
 pub struct World {
     pub folder: PathBuf,
     pub id: String,
+    /// Parent of the store, where it is not the usual one.
+    pub cache: Option<PathBuf>,
 }
 
 impl World {
     pub fn new(scratch: &Path, name: &str) -> Self {
-        Self { folder: scratch.join(name), id: format!("baibox-{name}-{}", std::process::id()) }
+        Self { folder: scratch.join(name), id: format!("baibox-{name}-{}", std::process::id()), cache: None }
+    }
+    /// One that knows only the environments of this test; what was built before is there all the same.
+    pub fn apart(scratch: &Path, name: &str) -> Self {
+        let usual = baibox::host::store_root().unwrap();
+        let cache = scratch.join("cache");
+        std::fs::create_dir_all(cache.join("baibox/environments")).unwrap();
+        for folder in ["blobs", "actions", "temporary", "locks"] {
+            let shared = usual.join(folder);
+            std::fs::create_dir_all(&shared).unwrap();
+            let link = cache.join("baibox").join(folder);
+            if !link.exists() {
+                std::os::unix::fs::symlink(shared, link).unwrap();
+            }
+        }
+        let mut world = Self::new(scratch, name);
+        world.cache = Some(cache);
+        world
     }
     pub fn baibox(&self, arguments: &[&str]) -> Output {
-        let output = Command::new(env!("CARGO_BIN_EXE_baibox")).args(arguments).output().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_baibox"));
+        if let Some(cache) = &self.cache {
+            command.env("XDG_CACHE_HOME", cache);
+        }
+        let output = command.args(arguments).output().unwrap();
         eprintln!("baibox {}\n{}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
         output
     }
