@@ -68,5 +68,7 @@ graph = graph.replace(f'"{name}_krunner"', f'"{name}-plain_krunner"')
 configuration = json.loads((folder / ".devcontainer/devcontainer.json").read_text())
 configuration["dockerComposeFile"] = [f"../../.baibox/{name}/plain.yaml"]
 configuration.pop("initializeCommand")
+# The tool builds what it is told to run; here all is to be built.
+configuration.pop("runServices")
 (folder / ".devcontainer/plain").mkdir(exist_ok=True)
 (folder / ".devcontainer/plain/devcontainer.json").write_text(json.dumps(configuration, indent=1))
