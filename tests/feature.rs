@@ -60,13 +60,36 @@ impl Drop for Engine {
             run(Command::new(env!("CARGO_BIN_EXE_baibox")).args(["delete", &id, "--yes", "--force"]));
         }
         let opened = Self::containers(&format!("devcontainer.local_folder={}", self.workspace.display()));
-        for (container, image) in opened.into_iter().chain(Self::containers("devcontainer.is_test_run=true")) {
+        for (container, _) in opened.into_iter().chain(Self::containers("devcontainer.is_test_run=true")) {
             run(Command::new("docker").args(["rm", "--force", &container]));
+        }
+        // All that was built on the plain Debian, newest first: builders leave their steps behind.
+        let base = docker(&["image", "inspect", "--format", "{{.Id}}", &self.name]).trim().to_owned();
+        for image in built_on(base).into_iter().rev() {
             run(Command::new("docker").args(["rmi", "--force", &image]));
         }
-        run(Command::new("docker").args(["rmi", "--force", &self.name]));
         run(Command::new("docker").args(["volume", "rm", "--force", &self.name]));
     }
+}
+
+/// An image and all that have it below them, each before those that stand on it.
+fn built_on(base: String) -> Vec<String> {
+    let mut inspect = Command::new("docker");
+    inspect.args(["image", "inspect", "--format", "{{.Id}} {{.Parent}}"]).args(docker(&["images", "--all", "--quiet"]).lines());
+    // Images that others removed in between are said on standard error, the rest is here.
+    let listed = String::from_utf8_lossy(&inspect.output().unwrap().stdout).into_owned();
+    let mut found = vec![base];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).cloned() {
+        let children = listed.lines().filter_map(|line| line.split_once(' ')).filter(|(_, of)| *of == parent);
+        for (child, _) in children {
+            if !found.iter().any(|image| image == child) {
+                found.push(child.to_owned());
+            }
+        }
+        next += 1;
+    }
+    found
 }
 
 /// The Feature's script in a plain Debian, with options; what it said when it refused.
