@@ -1,24 +1,30 @@
 """One-shot services of an environment: `etcd`, `schema`, `fixtures`. Each may run again at any time."""
+import asyncio
+import base64
 import json
 import os
 import pathlib
 import sys
+import urllib.request
 from urllib.parse import quote
 
 HERE = pathlib.Path(os.environ["BAIBOX_STATE"])
 
 
 def etcd() -> None:
-    import etcd3
+    # The JSON gateway, which needs no client library: releases have different ones.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-    client = etcd3.client(host="etcd", port=2379, timeout=10)
+    def encoded(text: str) -> str:
+        return base64.b64encode(text.encode()).decode()
 
     def put(prefix: str, value) -> None:
         if isinstance(value, dict):
             for name, inner in value.items():
                 put(f"{prefix}/{quote(name, safe='')}" if name else prefix, inner)
         else:
-            client.put(prefix, str(value))
+            pair = json.dumps({"key": encoded(prefix), "value": encoded(str(value))}).encode()
+            opener.open("http://etcd:2379/v3/kv/put", pair, timeout=10).close()
 
     put("/sorna/local", json.loads((HERE / "etcd.json").read_text()))
 
@@ -35,18 +41,39 @@ def fixtures() -> None:
     import sqlalchemy as sa
 
     data = json.loads((HERE / "fixtures.json").read_text())
-    engine = sa.create_engine((HERE / "database.url").read_text().strip())
-    with engine.begin() as connection:
+    url = (HERE / "database.url").read_text().strip()
+
+    def fill(connection) -> None:
         for name, rows in data.items():
-            table = getattr(models, name)
+            table = models.metadata.tables[name]
             for row in rows:
                 for column in table.columns:
+                    if column.name not in row:
+                        continue
                     kind = getattr(column.type, "_enum_cls", None)
-                    if kind is not None and column.name in row:
+                    schema = getattr(column.type, "_schema", None)
+                    if kind is not None:
                         by_name = type(column.type).__name__ == "EnumType"
                         row[column.name] = kind[row[column.name]] if by_name else kind(row[column.name])
+                    elif hasattr(schema, "from_json"):
+                        row[column.name] = schema.from_json(row[column.name])
                 # One by one, since rows may leave out different columns.
                 connection.execute(sa.dialects.postgresql.insert(table, row).on_conflict_do_nothing())
+
+    async def fill_by_asyncpg() -> None:
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        async with create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:")).begin() as connection:
+            await connection.run_sync(fill)
+
+    try:
+        engine = sa.create_engine(url)
+    except ModuleNotFoundError:
+        # Newer releases have no driver but the asynchronous one.
+        asyncio.run(fill_by_asyncpg())
+    else:
+        with engine.begin() as connection:
+            fill(connection)
 
 
 {"etcd": etcd, "schema": schema, "fixtures": fixtures}[sys.argv[1]]()

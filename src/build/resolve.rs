@@ -8,6 +8,7 @@ use crate::lock::{Requirements, Unmet};
 use crate::model::Digest;
 use crate::oci::{Node, Tree};
 use crate::plan::{Plan, Recipe};
+use crate::python::pex::PexLock;
 use crate::python::select::Target;
 use crate::python::{self, LockedFile, PythonLock, normal_name, requirement};
 use crate::release::{Catalog, Release};
@@ -84,6 +85,27 @@ impl Builder {
         after.files = self.files(draft, &after).await?;
         after.check()?;
         Ok(after)
+    }
+
+    /// Files that a tree's own lock names for the images, for the pins that it has; sizes are the index's.
+    pub async fn locked_by(&self, pex: &PexLock, release: &Release) -> Result<Vec<LockedFile>> {
+        let target = Target::parse(&release.python, glibc(release)?, &format!("linux/{}", self.architecture))?;
+        let without: BTreeSet<String> = release.resolve.without.iter().map(|name| normal_name(name)).collect();
+        let chosen =
+            pex.pins.keys().filter_map(|pin| Some((pin, pin.split_once(' ')?))).filter(|(_, (name, _))| !without.contains(*name));
+        let files = chosen.map(|(pin, (name, version))| async move {
+            let (file, sha256) =
+                pex.file(pin, &target).with_context(|| format!("`python.lock` has no file of `{pin}` for the images"))?;
+            let known = self.index.files(&self.fetcher, name).await?;
+            let told = known.get(file).with_context(|| format!("the package index does not have `{file}`"))?;
+            if told.sha256.as_ref().is_some_and(|told| told != sha256) {
+                bail!("`python.lock` and the package index differ in the digest of `{file}`");
+            }
+            let size = told.size.with_context(|| format!("the package index does not tell the size of `{file}`"))?;
+            let (name, version, file) = (name.to_owned(), version.to_owned(), file.to_owned());
+            Ok(LockedFile { name, version, file, sha256: sha256.clone(), size })
+        });
+        futures_util::future::try_join_all(files).await
     }
 
     /// The pins of environments, from uv in a container.

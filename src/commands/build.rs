@@ -7,6 +7,7 @@ use crate::environment::Environment;
 use crate::error::Fault;
 use crate::lock::{self, Lock, Requirements};
 use crate::plan::{self, Plan};
+use crate::python::pex::PexLock;
 use crate::python::{Index, PythonError, index};
 use crate::release::{Catalog, Component, Release};
 use crate::render::{Inputs, Layout};
@@ -143,7 +144,13 @@ async fn meet_requirements(
     }
     let stage = context.ui.stage("lock");
     list.iter().for_each(|line| context.ui.remark("lock", line));
-    let python = builder.resolve_python(release, &plan(&environment.folder, release)?, &now, &unmet, &stage).await?;
+    let mut draft = Catalog::draft(&release.branch)?;
+    draft.debian_lock.clone_from(&release.debian_lock);
+    let python = if take_pex(builder, &environment.folder, &mut draft).await? {
+        builder.resolve_python_anew(&draft, &plan(&environment.folder, &draft)?, &now, &stage).await?
+    } else {
+        builder.resolve_python(release, &plan(&environment.folder, release)?, &now, &unmet, &stage).await?
+    };
     let changes = lock::python_changes(&lock.python, &python);
     changes.iter().for_each(|line| context.ui.remark("lock", line));
     lock.python = python;
@@ -151,6 +158,20 @@ async fn meet_requirements(
     lock.write(&environment.lock_file())?;
     stage.done(&format!("Python packages resolved as of {}, {} changed", lock.python.cutoff, changes.len()));
     Ok(())
+}
+
+/// Where a tree has a lock of its own, its files and digests are what is taken, natively.
+pub async fn take_pex(builder: &Builder, folder: &Path, draft: &mut Release) -> Result<bool> {
+    let mut found = false;
+    for component in draft.components.clone() {
+        let text = std::fs::read_to_string(folder.join(&component.name).join("python.lock")).unwrap_or_default();
+        if PexLock::is_one(&text) {
+            let files = builder.locked_by(&PexLock::parse(&text)?, draft).await?;
+            draft.python_lock.as_mut().context("the release has no Python lock")?.files.extend(files);
+            found = true;
+        }
+    }
+    Ok(found)
 }
 
 async fn replace_gone(

@@ -34,7 +34,7 @@ async fn python(context: &Context, options: &Lock, branch: &str) -> Result<()> {
         let lock = Catalog::release(branch)?.python_lock.context("the release has no Python lock")?;
         return context.print(&lock, &text(branch, &lock)?);
     }
-    let release = Catalog::draft(branch)?;
+    let mut release = Catalog::draft(branch)?;
     // What was pinned before is only told, so a release may be without.
     let before = Catalog::release(branch).ok().and_then(|release| release.python_lock);
     let scratch = tempfile::tempdir_in(context.store.temporary())?;
@@ -43,6 +43,7 @@ async fn python(context: &Context, options: &Lock, branch: &str) -> Result<()> {
     let stage = context.ui.stage("lock");
     let builder = build::builder(context).await?;
     let now = build::requirements(scratch.path(), &release);
+    build::take_pex(&builder, scratch.path(), &mut release).await?;
     let lock = builder.resolve_python_anew(&release, &build::plan(scratch.path(), &release)?, &now, &stage).await?;
     let changes = before.map(|before| lock::python_changes(&before, &lock)).unwrap_or_default();
     changes.iter().for_each(|line| context.ui.say(line));

@@ -226,8 +226,9 @@ async fn forks(options: &Sources, account: &str, wanted: &[&Component], folder: 
 
 /// A component in the words of the source room.
 pub fn of(component: &Component) -> source::Component<'_> {
-    let Component { project, file, sha256, .. } = component;
-    source::Component { project, file, sha256 }
+    let Component { project, file, sha256, parts, .. } = component;
+    let parts = parts.iter().map(|part| (part.project.as_str(), part.file.as_str(), &part.sha256)).collect();
+    source::Component { project, file, sha256, parts }
 }
 
 /// `COMPONENT=FOLDER` of `--tree`.

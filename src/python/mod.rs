@@ -5,6 +5,7 @@ pub mod editable;
 mod error;
 pub mod index;
 pub mod lock;
+pub mod pex;
 #[cfg(test)]
 mod real;
 pub mod requirement;

@@ -159,7 +159,8 @@ impl Catalog {
     /// Templates of a release by the place that they are rendered to: its own stand before its era's.
     pub fn templates(release: &Release) -> Result<BTreeMap<String, String>> {
         let mut found = BTreeMap::new();
-        for folder in [release.era.folder(), format!("releases/{}", release.branch)] {
+        let eras = release.era.templates().iter().map(|era| format!("eras/{era}"));
+        for folder in eras.chain([format!("releases/{}", release.branch)]) {
             let folder = format!("{folder}/templates");
             for path in Self::files_below(&folder)? {
                 found.insert(path[folder.len() + 1..].to_owned(), path);

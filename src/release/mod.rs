@@ -75,6 +75,14 @@ pub enum Era {
 }
 
 impl Era {
+    /// Eras whose templates count, each before those that stand before it.
+    fn templates(self) -> &'static [&'static str] {
+        match self {
+            Self::Components => &["components"],
+            Self::Monorepo => &["components", "monorepo"],
+        }
+    }
+
     /// Where its data is below `images/`.
     fn folder(self) -> String {
         match self {
@@ -148,7 +156,19 @@ pub struct Component {
     /// Branch of the repository, where it is not named like the release.
     #[serde(default)]
     pub git_branch: Option<String>,
-    /// The pinned source distribution.
+    /// The pinned source distribution, or wheel.
+    pub file: String,
+    pub sha256: Digest,
+    /// What else the tree is published as.
+    #[serde(default)]
+    pub parts: Vec<PublishedPart>,
+}
+
+/// One of the wheels that a repository is published as.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishedPart {
+    pub project: String,
     pub file: String,
     pub sha256: Digest,
 }
@@ -237,7 +257,7 @@ impl Component {
 impl Release {
     /// Its components can be had from the package index.
     pub fn has_published(&self) -> bool {
-        self.era == Era::Components
+        self.components.iter().all(|component| !component.file.is_empty())
     }
 
     pub fn component(&self, name: &str) -> Option<&Component> {

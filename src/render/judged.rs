@@ -1,7 +1,7 @@
 //! Rendered files before judges: `devcontainer.json` against its format, spelled out as
 //! types, and all that has a public JSON schema against that.
 
-use super::tests::{environment_of, exported, inputs};
+use super::tests::{environment_of, exported, inputs, repository};
 use super::*;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -132,7 +132,7 @@ fn all() -> BTreeMap<String, BTreeMap<String, String>> {
             ("older-engine", files(&plain, false)),
             ("debugged", files(&debugged, true)),
             ("odd-folder", files(&odd, true)),
-            ("exported", exported(&branch, Some("manager"))),
+            ("exported", exported(&branch, Some(&repository(&branch)))),
             ("exported-elsewhere", exported(&branch, None)),
         ];
         all.extend(kinds.map(|(kind, files)| (format!("{branch}-{kind}"), files)));

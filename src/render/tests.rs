@@ -54,6 +54,12 @@ pub fn exported(branch: &str, component: Option<&str>) -> BTreeMap<String, Strin
     exported_files(&environment, &release, component, &inputs(), &layout, &trees).unwrap()
 }
 
+/// The manager's repository, or the one of all components.
+pub fn repository(branch: &str) -> String {
+    let release = Catalog::release(branch).unwrap();
+    release.component("manager").unwrap_or(&release.components[0]).name.clone()
+}
+
 /// Whether a file is rendered at all.
 fn is_rendered(place: &str) -> bool {
     PLAIN.iter().all(|folder| !place.contains(&format!("{folder}/")))
@@ -80,7 +86,7 @@ fn every_rendered_file_of_a_release_is_its_golden() {
 #[test]
 fn every_exported_file_of_a_release_is_its_golden() {
     for branch in Catalog::branches().unwrap() {
-        is_golden(&format!("golden/{branch}/exported"), &exported(&branch, Some("manager")));
+        is_golden(&format!("golden/{branch}/exported"), &exported(&branch, Some(&repository(&branch))));
         let mut other = exported(&branch, None);
         other.retain(|place, _| place == "devcontainer.json");
         assert_eq!(other.len(), 1);

@@ -26,6 +26,9 @@ pub fn read(tree: &Path, project: &str) -> Result<Metadata> {
         points = of_setup_py(&text("setup.py"));
     }
     if points.is_empty() {
+        points = of_builds(tree);
+    }
+    if points.is_empty() {
         points = of_egg_info(tree);
     }
     Ok(Metadata { name: project.to_owned(), version, entry_points: points })
@@ -207,12 +210,65 @@ fn dictionary(tokens: &[Token], points: &mut Points) {
 fn of_egg_info(tree: &Path) -> Points {
     let folders = [listed(&tree.join("src")), listed(tree)].concat();
     let infos = folders.iter().filter(|path| path.extension().is_some_and(|end| end == "egg-info" || end == "dist-info"));
-    let text = infos.filter_map(|path| fs::read_to_string(path.join("entry_points.txt")).ok()).next().unwrap_or_default();
     let mut points = Points::new();
-    for (group, name, target) in entry_points(&text) {
-        points.entry(group).or_default().insert(name, target);
+    // One tree may be published as several wheels.
+    for text in infos.filter_map(|path| fs::read_to_string(path.join("entry_points.txt")).ok()) {
+        for (group, name, target) in entry_points(&text) {
+            points.entry(group).or_default().insert(name, target);
+        }
     }
     points
+}
+
+/// What the `python_distribution`s of the one repository declare, in the `BUILD` files of its packages.
+fn of_builds(tree: &Path) -> Points {
+    let packages = listed(&tree.join("src/ai/backend"));
+    // Plug-ins are one folder deeper.
+    let deeper: Vec<_> = packages.iter().flat_map(|package| listed(package)).collect();
+    let mut points = Points::new();
+    for folder in packages.iter().chain(&deeper) {
+        if let Ok(text) = fs::read_to_string(folder.join("BUILD")) {
+            of_build(&text, &mut points);
+        }
+    }
+    points
+}
+
+/// `entry_points={group: {name: target}}` of each `python_distribution(…)`.
+fn of_build(text: &str, points: &mut Points) {
+    let tokens = tokens(text);
+    let mut inside = false;
+    for start in 0..tokens.len() {
+        match &tokens[start..] {
+            // Calls inside of it are of its own: only those at the start of a target count.
+            [Token::Name(name), Token::Mark('('), ..] if start == 0 || tokens[start - 1] == Token::Mark(')') => {
+                inside = name == "python_distribution";
+            }
+            [Token::Name(name), Token::Mark('='), Token::Mark('{'), rest @ ..] if inside && name == "entry_points" => {
+                nested(rest, points);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn nested(tokens: &[Token], points: &mut Points) {
+    let mut group = String::new();
+    let mut depth = 1;
+    for start in 0..tokens.len() {
+        match &tokens[start..] {
+            [Token::Mark('{'), ..] => depth += 1,
+            [Token::Mark('}'), ..] => depth -= 1,
+            [Token::Text(key), Token::Mark(':'), Token::Mark('{'), ..] if depth == 1 => key.clone_into(&mut group),
+            [Token::Text(name), Token::Mark(':'), Token::Text(target), ..] if depth == 2 => {
+                points.entry(group.clone()).or_default().insert(name.clone(), target.clone());
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            return;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -258,6 +314,23 @@ mod tests {
             ("setup(entry_points={'\\", vec![]),
         ] {
             assert_eq!(flat(&of_setup_py(text)), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn build_files_are_read_without_running_them() {
+        for (text, expected) in [
+            (
+                "python_sources(name='src')\npython_distribution(\n    name=\"dist\",\n    provides=python_artifact(name='x'),\n    entry_points={\n        \"g\": {\n            \"a\": \"m:f\",  # why\n            \"a.b\": \"m.n:g\",\n        },\n        'h': {'c': 'm:C'},\n    },\n)\n",
+                vec!["g: a=m:f", "g: a.b=m.n:g", "h: c=m:C"],
+            ),
+            ("python_distribution(entry_points={}, tags=['wheel'])\nother(x={'g': {'a': 'm:f'}})", vec![]),
+            ("pex_binary(entry_points={'g': {'a': 'm:f'}})", vec![]),
+            ("python_distribution(entry_points={'g': {'a': ", vec![]),
+        ] {
+            let mut points = Points::new();
+            of_build(text, &mut points);
+            assert_eq!(flat(&points), expected, "{text}");
         }
     }
 

@@ -28,13 +28,15 @@ use anyhow::{Context, Result};
 use std::path::Path;
 
 /// One component's tree, as a release names it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Component<'a> {
     /// Project on the package index.
     pub project: &'a str,
     /// Source distribution, by file name and digest.
     pub file: &'a str,
     pub sha256: &'a Digest,
+    /// Project, file and digest of what else the tree is published as.
+    pub parts: Vec<(&'a str, &'a str, &'a Digest)>,
 }
 
 /// Brings a component's source distribution to `into`. A git tree that is there is adopted
@@ -53,11 +55,17 @@ pub async fn publish(
         return Ok(false);
     }
     free(into)?;
-    if !store.has(component.sha256) {
-        let urls = index.urls(fetcher, component.project, component.file).await?;
-        fetcher.file(&urls, component.sha256).await?;
+    let first = [(component.project, component.file, component.sha256)];
+    let mut files = Vec::new();
+    for (project, file, sha256) in first.into_iter().chain(component.parts.iter().copied()) {
+        if !store.has(sha256) {
+            let urls = index.urls(fetcher, project, file).await?;
+            fetcher.file(&urls, sha256).await?;
+        }
+        files.push((file, store.read(sha256)?));
     }
-    unpack(component.file, &store.read(component.sha256)?, branch, into).await?;
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(file, bytes)| (*file, bytes.as_ref())).collect();
+    unpack(&files, branch, into).await?;
     Ok(true)
 }
 

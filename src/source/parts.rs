@@ -59,8 +59,13 @@ async fn submodules(tree: &Path) -> Result<Vec<String>> {
     if !tree.join(".gitmodules").is_file() {
         return Ok(Vec::new());
     }
-    let listed = run_git(tree, &["config", "--file", ".gitmodules", "--get-regexp", r"^submodule\..*\.path$"]).await?;
-    Ok(listed.lines().filter_map(|line| Some(line.split_once(' ')?.1.to_owned())).collect())
+    // A list, since to ask for paths of a file that has none is an error.
+    let listed = run_git(tree, &["config", "--file", ".gitmodules", "--list"]).await?;
+    let path = |line: &str| {
+        let (key, path) = line.split_once('=')?;
+        (key.starts_with("submodule.") && key.ends_with(".path")).then(|| path.to_owned())
+    };
+    Ok(listed.lines().filter_map(path).collect())
 }
 
 async fn has_lfs(tree: &Path) -> bool {

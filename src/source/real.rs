@@ -15,7 +15,8 @@ async fn every_published_component_becomes_a_clean_tree_that_tells_of_itself() {
         let folder = tempfile::tempdir().unwrap();
         let bring = || {
             let trees = release.components.iter().chain(&release.optional).map(|found| {
-                let component = Component { project: &found.project, file: &found.file, sha256: &found.sha256 };
+                let component =
+                    Component { project: &found.project, file: &found.file, sha256: &found.sha256, parts: Vec::new() };
                 let into = folder.path().join(&found.name);
                 let (branch, fetcher, store, index) = (&branch, &fetcher, &store, &index);
                 async move { publish(&component, branch, &into, fetcher, store, index).await.map(|new| (new, into)) }

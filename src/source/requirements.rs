@@ -1,6 +1,7 @@
 //! What a component requires of others, read from its tree without running it.
 
 use super::metadata::{Token, tokens};
+use crate::python::pex::PexLock;
 use std::fs;
 use std::path::Path;
 
@@ -11,6 +12,11 @@ use std::path::Path;
 /// what setuptools derived for a source distribution or wheel.
 pub fn read(tree: &Path) -> Option<Vec<String>> {
     let text = |name: &str| fs::read_to_string(tree.join(name)).unwrap_or_default();
+    let lock = text("python.lock");
+    if PexLock::is_one(&lock) {
+        // The one repository locks all: what it requires are its pins.
+        return PexLock::parse(&lock).ok().map(|lock| lock.requirements());
+    }
     of_setup_cfg(&text("setup.cfg"))
         .or_else(|| of_setup_py(&text("setup.py")))
         .or_else(|| of_egg_info(tree))
@@ -80,8 +86,10 @@ fn of_egg_info(tree: &Path) -> Option<Vec<String>> {
 /// The requirements without an extra that a wheel states.
 fn of_dist_info(tree: &Path) -> Option<Vec<String>> {
     let folders = super::metadata::listed(tree);
-    let mut infos = folders.iter().filter(|path| path.extension().is_some_and(|end| end == "dist-info"));
-    let text = infos.find_map(|path| fs::read_to_string(path.join("METADATA")).ok())?;
+    let infos: Vec<_> = folders.iter().filter(|path| path.extension().is_some_and(|end| end == "dist-info")).collect();
+    // Of several wheels in one tree each states only its own part.
+    let [info] = infos.as_slice() else { return None };
+    let text = fs::read_to_string(info.join("METADATA")).ok()?;
     let stated = text.lines().take_while(|line| !line.is_empty()).filter_map(|line| line.strip_prefix("Requires-Dist:"));
     Some(stated.filter(|one| !one.contains("extra ==")).map(|one| one.trim().to_owned()).collect())
 }

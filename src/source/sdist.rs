@@ -31,24 +31,28 @@ async fn plain_git(tree: &Path, arguments: &[&str]) -> Result<String> {
 }
 
 /// Unpacks a `.tar.gz` below one folder of its own into `into`, as one commit on `branch`. The
-/// packages of a wheel go below `src`.
+/// packages of wheels go below `src`, side by side.
 ///
 /// Regular files, folders and links that stay inside are taken; the tree has its name when it is whole.
-pub async fn unpack(file: &str, bytes: &[u8], branch: &str, into: &Path) -> Result<()> {
+pub async fn unpack(files: &[(&str, &[u8])], branch: &str, into: &Path) -> Result<()> {
     let parent = into.parent().context("a source tree needs a folder around it")?;
     fs::create_dir_all(parent).with_context(|| format!("cannot create `{}`", parent.display()))?;
     let scratch = tempfile::Builder::new().prefix(".baibox-unpack-").tempdir_in(parent)?;
     let tree = scratch.path().join("tree");
     fs::create_dir(&tree)?;
-    let written = if file.ends_with(".whl") { write_wheel(file, bytes, &tree) } else { write_files(file, bytes, &tree, LIMIT) };
-    written.with_context(|| format!("cannot unpack `{file}`"))?;
+    for (file, bytes) in files {
+        let written =
+            if file.ends_with(".whl") { write_wheel(file, bytes, &tree) } else { write_files(file, bytes, &tree, LIMIT) };
+        written.with_context(|| format!("cannot unpack `{file}`"))?;
+    }
     let place = into.file_name().context("a source tree needs a name")?.to_string_lossy().into_owned();
     // An empty template: this host's would bring its own hooks.
     plain_git(&tree, &["init", "--quiet", "--template=", "--initial-branch", branch]).await?;
     fs::create_dir_all(tree.join(".git/info"))?;
     fs::write(tree.join(".git/info/exclude"), "__pycache__/\n*.py[co]\n.mypy_cache/\n.pytest_cache/\n.venv/\n")?;
     plain_git(&tree, &["add", "--all", "--force", "."]).await?;
-    let message = format!("{place}: as published in {file}");
+    let names: Vec<&str> = files.iter().map(|(file, _)| *file).collect();
+    let message = format!("{place}: as published in {}", names.join(", "));
     plain_git(&tree, &["commit", "--quiet", "--no-verify", "--no-gpg-sign", "--message", &message]).await?;
     plain_git(&tree, &["tag", IMPORT_TAG]).await?;
     settle(&tree, into)
@@ -198,7 +202,9 @@ mod tests {
     async fn a_tree_is_clean_and_knows_work_that_is_only_here() {
         let folder = tempfile::tempdir().unwrap();
         let tree = folder.path().join("common");
-        unpack("x-1.tar.gz", &sdist(&[("x-1/setup.cfg", "[metadata]\n"), ("x-1/src/a.py", "")]), "21.03", &tree).await.unwrap();
+        unpack(&[("x-1.tar.gz", &sdist(&[("x-1/setup.cfg", "[metadata]\n"), ("x-1/src/a.py", "")]))], "21.03", &tree)
+            .await
+            .unwrap();
         let state = super::super::state(&tree).await.unwrap();
         assert_eq!((state.branch.as_str(), state.dirty, state.unpushed), ("21.03", false, false));
         fs::write(tree.join("new.py"), "").unwrap();
@@ -214,7 +220,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for bad in ["../evil", "/evil", "x-1/../../evil", "x-1/setup.cfg", "x-1/setup.cfg/x", "y/other"] {
             let bytes = sdist(&[("x-1/setup.cfg", ""), (bad, "x")]);
-            assert!(unpack("x-1.tar.gz", &bytes, "21.03", &folder.path().join("tree")).await.is_err(), "{bad}");
+            assert!(unpack(&[("x-1.tar.gz", &bytes)], "21.03", &folder.path().join("tree")).await.is_err(), "{bad}");
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
@@ -247,14 +253,14 @@ mod tests {
             ("x-1.dist-info/METADATA", metadata),
             ("x-1.dist-info/entry_points.txt", "[g]\na = m:f\n"),
         ]);
-        unpack("x-1-py3-none-any.whl", &bytes, "21.09", &tree).await.unwrap();
+        unpack(&[("x-1-py3-none-any.whl", &bytes)], "21.09", &tree).await.unwrap();
         let told = super::super::metadata(&tree, "x").unwrap();
         assert_eq!((told.version.as_str(), told.entry_points["g"]["a"].as_str()), ("21.09.8", "m:f"));
         assert_eq!(super::super::requirements(&tree).unwrap(), ["a (>=1)"]);
         assert!(!tree.join("x-1.dist-info/RECORD").exists() && !super::super::state(&tree).await.unwrap().dirty);
         for bad in ["ai/.git/config", "x-1.data/scripts/x"] {
             let bytes = wheel(&[(bad, "x")]);
-            assert!(unpack("x-1-py3-none-any.whl", &bytes, "21.09", &folder.path().join("bad")).await.is_err(), "{bad}");
+            assert!(unpack(&[("x-1-py3-none-any.whl", &bytes)], "21.09", &folder.path().join("bad")).await.is_err(), "{bad}");
         }
     }
 
@@ -269,7 +275,7 @@ mod tests {
             ("x-1/static/index.html", ""),
             ("x-1/.gitignore", ""),
         ]);
-        unpack("x-1.tar.gz", &bytes, "21.03", &tree).await.unwrap();
+        unpack(&[("x-1.tar.gz", &bytes)], "21.03", &tree).await.unwrap();
         assert_eq!(run_git(&tree, &["ls-files"]).await.unwrap(), ".gitignore\nstatic/index.html");
         assert!(!super::super::state(&tree).await.unwrap().dirty);
     }
@@ -309,7 +315,7 @@ mod tests {
         ] {
             let folder = tempfile::tempdir().unwrap();
             let tree = folder.path().join("tree");
-            let found = unpack("x-1.tar.gz", &with_link(place, target), "21.03", &tree).await;
+            let found = unpack(&[("x-1.tar.gz", &with_link(place, target))], "21.03", &tree).await;
             assert_eq!(found.is_ok(), taken, "{place} -> {target}: {found:?}");
             assert_eq!(tree.exists(), taken);
         }
@@ -332,7 +338,7 @@ mod tests {
         for _ in 0..2 {
             let folder = tempfile::tempdir().unwrap();
             let tree = folder.path().join("common");
-            unpack("x-1.tar.gz", &bytes, "21.03", &tree).await.unwrap();
+            unpack(&[("x-1.tar.gz", &bytes)], "21.03", &tree).await.unwrap();
             let state = super::super::state(&tree).await.unwrap();
             assert!(!state.dirty && !state.unpushed);
             assert_eq!(run_git(&tree, &["ls-files"]).await.unwrap().lines().count(), 3);
@@ -350,7 +356,7 @@ mod tests {
         let tree = folder.path().join("common");
         fs::create_dir(&tree).unwrap();
         fs::write(tree.join("work"), "mine").unwrap();
-        let fault = unpack("x-1.tar.gz", &sdist(&[("x-1/a", "")]), "21.03", &tree).await.unwrap_err();
+        let fault = unpack(&[("x-1.tar.gz", &sdist(&[("x-1/a", "")]))], "21.03", &tree).await.unwrap_err();
         assert!(!fault.downcast_ref::<Fault>().unwrap().hints.is_empty(), "{fault:?}");
         assert_eq!(fs::read_to_string(tree.join("work")).unwrap(), "mine");
     }
