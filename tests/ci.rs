@@ -34,6 +34,8 @@ fn left() -> Vec<String> {
     if let Ok(entries) = std::fs::read_dir(store.join("ci")) {
         found.extend(entries.map(|entry| entry.unwrap().path().display().to_string()));
     }
+    let guards = baibox::host::processes_with(&["--quiet", "guard"]).unwrap();
+    found.extend(guards.iter().map(|process| format!("guard {}", process.as_raw_nonzero())));
     found
 }
 
@@ -168,13 +170,19 @@ fn a_killed_run_leaves_nothing_and_two_at_once_do_not_meet() {
     two.wait().unwrap();
     wait_until("the guard has tidied up", || left().is_empty());
 
-    // At other moments: while Compose starts services, and before anything is there.
-    for moment in [Duration::from_millis(300), Duration::from_secs(2), Duration::from_secs(4)] {
-        let mut run = start("killed");
+    // At moments and by signals that a seed chose: from before anything is there to the tests' own run.
+    let mut seed: u64 = 21;
+    for _ in 0..8 {
+        // Knuth's linear congruential generator, whose upper bits are the good ones.
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let moment = Duration::from_millis((seed >> 33) % 7000);
+        let signal = ["-KILL", "-INT", "-TERM"][usize::try_from((seed >> 20) % 3).unwrap()];
+        eprintln!("{signal} after {moment:?}");
+        let mut run = start("ended");
         std::thread::sleep(moment);
-        run.kill().unwrap();
+        assert!(Command::new("kill").args([signal, &run.id().to_string()]).status().unwrap().success());
         run.wait().unwrap();
-        wait_until("the guard has tidied up", || left().is_empty());
+        wait_until("nothing is left", || left().is_empty());
     }
 }
 
