@@ -1,8 +1,10 @@
 //! The command line; a doc comment is the help text.
 
 mod contrib;
+mod cuda;
 
 pub use contrib::{Check, Contrib, Fork, News, Start, Sync, Test, Worked};
+pub use cuda::CudaChoice;
 
 mod environments;
 
@@ -173,6 +175,12 @@ pub struct Up {
     pub path: Option<PathBuf>,
     #[command(flatten)]
     pub sources: Sources,
+    /// Give the agent the release's CUDA plug-in: `gpu`, `mock` with devices that are made up, or `off`
+    #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "gpu", value_name = "KIND")]
+    pub cuda: Option<CudaChoice>,
+    /// Take this branch of the CUDA plug-in
+    #[arg(long, value_name = "BRANCH", requires = "cuda")]
+    pub cuda_branch: Option<String>,
     /// Install and start what the host lacks, without asking
     #[arg(long)]
     pub fix: bool,
@@ -455,4 +463,7 @@ pub struct Doctor {
     /// Install what is missing and start nothing, as in an image that is being built
     #[arg(long, conflicts_with = "fix")]
     pub install: bool,
+    /// Also check what gives containers an NVIDIA GPU
+    #[arg(long)]
+    pub cuda: bool,
 }

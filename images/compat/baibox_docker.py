@@ -146,13 +146,28 @@ def compose(arguments):
     baibox_compose.main(arguments)
 
 
+def version(_):
+    # As the program prints it for `--format '{{json .}}'`, which is how CUDA plug-ins ask.
+    print(json.dumps({"Server": value("GET", "/version")}))
+
+
+def nvidia(arguments):
+    """`nvidia-docker version`: NVIDIA's toolkit has that program no more, and plug-ins ask it for its version."""
+    known = "nvidia" in value("GET", "/info")["Runtimes"]
+    # From 2.0 on, GPUs are asked for at the engine, as it is done here; without a version, plug-ins stay off.
+    print("NVIDIA Docker: 2.0.0" if known else "NVIDIA Docker: the engine has no such runtime")
+    version(arguments)
+
+
 VERBS = {
     "compose": compose,
     "exec": execute,
     "inspect": inspect,
     "load": load,
+    "nvidia": nvidia,
     "rm": remove,
     "run": run,
+    "version": version,
     **{verb: of_each("POST", "/containers/{}/" + verb) for verb in ("kill", "pause", "restart", "start", "stop", "unpause")},
 }
 

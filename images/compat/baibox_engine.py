@@ -177,6 +177,8 @@ def install():
         if program == "docker":
             # Isolated: without this module, which would only cost time there.
             program, arguments = sys.executable, ("-I", "-S", DOCKER, *arguments)
+        elif program == "nvidia-docker":
+            program, arguments = sys.executable, ("-I", "-S", DOCKER, "nvidia")
         return await spawn(program, *arguments, **rest)
 
     asyncio.create_subprocess_exec = spawned

@@ -9,7 +9,7 @@ use crate::lock::{self, Lock, Requirements};
 use crate::plan::{self, Plan};
 use crate::python::pex::PexLock;
 use crate::python::{Index, PythonError, index};
-use crate::release::{Catalog, Component, Release};
+use crate::release::{Catalog, Component, Cuda, Release};
 use crate::render::{Inputs, Layout};
 use crate::source;
 use anyhow::{Context as _, Result};
@@ -38,7 +38,7 @@ pub async fn run(context: &Context, options: &Build) -> Result<()> {
 /// The plan of an environment, from its release and the trees in its folder.
 pub fn plan(folder: &Path, release: &Release) -> Result<Plan> {
     let mut metadata = BTreeMap::new();
-    for component in &release.components {
+    for component in release.linked() {
         let tree = folder.join(&component.name);
         metadata.insert(component.name.clone(), source::metadata(&tree, &component.project)?);
     }
@@ -96,7 +96,7 @@ pub async fn images_as(context: &Context, environment: &mut Environment, how: &H
     }
     let references: BTreeMap<String, String> =
         outcome.images.iter().map(|(name, image)| (name.clone(), image.reference.clone())).collect();
-    let commits = release.components.iter().map(|component| async {
+    let commits = release.linked().map(|component| async {
         let tree = environment.folder.join(&component.name);
         anyhow::Ok((component.name.clone(), source::commit(&tree).await?))
     });
@@ -115,7 +115,7 @@ pub async fn images_as(context: &Context, environment: &mut Environment, how: &H
 /// What the trees require; a tree that states nothing that can be read is left out.
 pub fn requirements(folder: &Path, release: &Release) -> Requirements {
     let read = |component: &Component| source::requirements(&folder.join(&component.name));
-    release.components.iter().filter_map(|component| Some((component.name.clone(), read(component)?))).collect()
+    release.linked().filter_map(|component| Some((component.name.clone(), read(component)?))).collect()
 }
 
 /// Resolves Python packages again when the trees require what the pins do not meet.
@@ -285,6 +285,9 @@ pub async fn write(context: &Context, environment: &Environment, outcome: &Outco
     for (place, text) in crate::render::editor_files(environment, &release)? {
         changed += usize::from(write_changed(&environment.folder.join(&place), &text)?);
     }
+    if environment.cuda == Some(Cuda::Mock) {
+        changed += usize::from(mock_devices(&state.join("agent/cuda-mock.toml"))?);
+    }
     changed += usize::from(choose_gpu(context, environment).await?);
     folders(environment)?;
     Ok(changed)
@@ -299,6 +302,14 @@ pub fn folders(environment: &Environment) -> Result<()> {
     Ok(())
 }
 
+/// The mock plug-in's devices are written once, and a person's from then on.
+fn mock_devices(path: &Path) -> Result<bool> {
+    if path.exists() {
+        return Ok(false);
+    }
+    write_changed(path, Catalog::file("cuda/mock.toml")?)
+}
+
 /// Lets the script choose that dev container tools run too; says why a GPU is not used.
 async fn choose_gpu(context: &Context, environment: &Environment) -> Result<bool> {
     let chosen = || std::fs::read(environment.state_folder().join("compose.gpu.yaml")).ok();
@@ -309,6 +320,13 @@ async fn choose_gpu(context: &Context, environment: &Environment) -> Result<bool
     let output = output.with_context(|| format!("cannot run `{}`", script.display()))?;
     let said = String::from_utf8_lossy(&output.stderr);
     anyhow::ensure!(output.status.success(), "`{}` failed: {}", script.display(), said.trim());
+    let off = std::fs::read(environment.state_folder().join("gpu/off.yaml")).ok();
+    if environment.cuda == Some(Cuda::Gpu) && chosen() == off {
+        return Err(Fault::engine(format!("the agent gets no GPU: {}", said.trim()))
+            .hint("see what is missing: `baibox doctor --cuda`")
+            .hint(format!("without a GPU: `baibox up --env {} --cuda mock`", environment.id))
+            .into());
+    }
     if !said.trim().is_empty() {
         context.ui.warn(said.trim());
     }

@@ -14,7 +14,10 @@ pub async fn run(context: &Context, options: &Doctor) -> Result<()> {
     if options.install {
         return doctor::install(&findings, &context.store, &context.ui).await;
     }
-    let findings = mend(context, &here, findings, options.fix).await?;
+    let mut findings = mend(context, &here, findings, options.fix).await?;
+    if options.cuda {
+        findings.extend(doctor::examine_cuda(&here).await);
+    }
     let mut rows = Vec::new();
     for finding in &findings {
         let mark = match finding.state {
@@ -54,5 +57,9 @@ pub fn check(findings: &[Finding]) -> Result<()> {
     for remedy in faults.iter().filter_map(|finding| finding.remedy.as_ref()).filter(|remedy| *remedy != FIX) {
         fault = fault.hint(remedy.clone());
     }
-    Err(fault.hint("type `baibox doctor --fix` to have it mended").into())
+    // GPUs are beyond what it installs.
+    if faults.iter().any(|finding| !finding.name.starts_with("gpu-")) {
+        fault = fault.hint("type `baibox doctor --fix` to have it mended");
+    }
+    Err(fault.into())
 }

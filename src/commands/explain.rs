@@ -210,7 +210,7 @@ mod tests {
         let names = |image: &str| cures_of(&release, image).into_iter().map(|cure| cure.name).collect::<Vec<_>>();
         assert_eq!(names("postgres"), ["postgres-version"]);
         assert_eq!(names("manager"), ["session bounds"]);
-        assert_eq!(names("agent").len(), 3);
+        assert_eq!(names("agent").len(), 4);
         assert_eq!(names("redis"), Vec::<String>::new());
     }
 }

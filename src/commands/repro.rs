@@ -105,12 +105,12 @@ async fn imported(
     into: &Path,
 ) -> Result<()> {
     let (fetcher, builder) = (context.fetcher()?, build::builder(context).await?);
-    source::publish(&sources::of(component), branch, into, &fetcher, &context.store, &builder.index).await?;
+    source::publish(&sources::of(component)?, branch, into, &fetcher, &context.store, &builder.index).await?;
     let commit = source::commit(into).await?;
     anyhow::ensure!(
         commit == known.commit,
         "`{}` became the commit {commit}, and was {} in the run",
-        component.file,
+        component.file.as_deref().unwrap_or_default(),
         known.commit
     );
     source::apply(into, &known.patch).await

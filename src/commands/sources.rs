@@ -30,7 +30,8 @@ pub async fn bring(
     }
     let own = own_trees(options, release)?;
     let urls = by_component("--url", &options.url, release)?;
-    let wanted: Vec<&Component> = release.components.iter().chain(options.with.iter().filter_map(known)).collect();
+    let mut wanted: Vec<&Component> = release.linked().collect();
+    wanted.extend(options.with.iter().filter_map(known).filter(|one| !release.linked().any(|other| other.name == one.name)));
     for component in wanted.iter().filter(|component| references.contains_key(&component.name)) {
         stands_elsewhere(context, &folder.join(&component.name), &references[&component.name]).await?;
     }
@@ -45,9 +46,8 @@ pub async fn bring(
             stage.advance(1);
         }
         // Who names a place in git means git.
-        let named = |name: &String| urls.contains_key(name) || references.contains_key(name);
-        let (mut cloned, rest): (Vec<&Component>, Vec<&Component>) =
-            missing.into_iter().partition(|component| named(&component.name));
+        let named = |one: &Component| urls.contains_key(&one.name) || references.contains_key(&one.name) || one.file.is_none();
+        let (mut cloned, rest): (Vec<&Component>, Vec<&Component>) = missing.into_iter().partition(|component| named(component));
         let published = match rest.first() {
             Some(first) if origin(context, options, first).await == SourceChoice::Pypi => rest,
             _ => {
@@ -135,7 +135,7 @@ async fn publish(context: &Context, missing: &[&Component], folder: &Path, relea
         let branch = found.git_branch.as_ref().unwrap_or(&release.branch);
         let into = folder.join(&found.name);
         async move {
-            source::publish(&of(found), branch, &into, fetcher, &context.store, &builder.index).await?;
+            source::publish(&of(found)?, branch, &into, fetcher, &context.store, &builder.index).await?;
             stage.advance(1);
             anyhow::Ok(())
         }
@@ -225,10 +225,15 @@ async fn forks(options: &Sources, account: &str, wanted: &[&Component], folder: 
 }
 
 /// A component in the words of the source room.
-pub fn of(component: &Component) -> source::Component<'_> {
-    let Component { project, file, sha256, parts, .. } = component;
-    let parts = parts.iter().map(|part| (part.project.as_str(), part.file.as_str(), &part.sha256)).collect();
-    source::Component { project, file, sha256, parts }
+pub fn of(component: &Component) -> Result<source::Component<'_>, Fault> {
+    match component {
+        Component { project, file: Some(file), sha256: Some(sha256), parts, .. } => {
+            let parts = parts.iter().map(|part| (part.project.as_str(), part.file.as_str(), &part.sha256)).collect();
+            Ok(source::Component { project, file, sha256, parts })
+        }
+        Component { name, repository, .. } => Err(Fault::new(format!("`{repository}` is published in git alone"))
+            .hint(format!("say where it is: `--url {name}=URL`, or your own tree: `--tree {name}=FOLDER`"))),
+    }
 }
 
 /// `COMPONENT=FOLDER` of `--tree`.

@@ -1,10 +1,10 @@
 use super::{Context, build, sources};
-use crate::cli::Up;
+use crate::cli::{CudaChoice, Up};
 use crate::engine::Listed;
 use crate::environment::{self, Environment};
 use crate::error::Fault;
 use crate::model::{Branch, EnvironmentId};
-use crate::release::{Catalog, Release};
+use crate::release::{Catalog, Cuda, Release};
 use crate::stack;
 use anyhow::{Context as _, Result};
 use std::path::Path;
@@ -32,6 +32,7 @@ async fn line(context: &Context, options: Up) -> Result<Option<Environment>> {
     let engine = context.engine().await?;
     let choosing = context.store.lock("environments")?;
     let mut environment = open(context, &options, &here, &engine.subnets().await?, &engine.list().await?)?;
+    choose_cuda(&mut environment, &options, &here).await?;
     let release = environment.release()?;
     if options.dry_run {
         drop(choosing);
@@ -69,6 +70,33 @@ async fn line(context: &Context, options: Up) -> Result<Option<Environment>> {
     }
     summary(context, &environment);
     Ok(Some(environment))
+}
+
+/// What is said of CUDA is remembered; a GPU must be there before anything is made for it.
+async fn choose_cuda(environment: &mut Environment, options: &Up, here: &Path) -> Result<()> {
+    let release = Catalog::release(environment.branch.as_str())?;
+    environment.cuda = match options.cuda {
+        None => environment.cuda,
+        Some(CudaChoice::Off) => None,
+        Some(CudaChoice::Gpu) => Some(Cuda::Gpu),
+        Some(CudaChoice::Mock) => Some(Cuda::Mock),
+    };
+    let Some(cuda) = environment.cuda else { return Ok(()) };
+    let plugin = release.cuda_plugin(cuda)?;
+    if let Some(branch) = &options.cuda_branch {
+        environment.references.insert(plugin.name.clone(), branch.clone());
+    }
+    if cuda == Cuda::Gpu {
+        let findings = crate::doctor::examine_cuda(here).await;
+        let faults: Vec<_> = findings.iter().filter(|finding| finding.state == crate::doctor::State::Fault).collect();
+        if !faults.is_empty() {
+            let list: Vec<&str> = faults.iter().map(|finding| finding.detail.as_str()).collect();
+            let fault = Fault::engine(format!("there is no GPU for the agent: {}", list.join("; ")));
+            let fault = faults.iter().filter_map(|finding| finding.remedy.clone()).fold(fault, Fault::hint);
+            return Err(fault.hint("or take devices that are made up: `--cuda mock`").into());
+        }
+    }
+    Ok(())
 }
 
 /// Prints the plan. Trees that are not there are read in a folder that goes again.

@@ -254,16 +254,16 @@ fn ports(facts: &Facts) -> Option<Finding> {
 }
 
 impl Finding {
-    fn fine(name: &'static str, detail: String) -> Self {
+    pub(super) fn fine(name: &'static str, detail: String) -> Self {
         Self { name, state: State::Fine, detail, remedy: None, fix: None }
     }
     fn warning(name: &'static str, detail: impl Into<String>) -> Self {
         Self { state: State::Warning, ..Self::fine(name, detail.into()) }
     }
-    fn fault(name: &'static str, detail: impl Into<String>) -> Self {
+    pub(super) fn fault(name: &'static str, detail: impl Into<String>) -> Self {
         Self { state: State::Fault, ..Self::fine(name, detail.into()) }
     }
-    fn remedy(self, remedy: impl Into<String>) -> Self {
+    pub(super) fn remedy(self, remedy: impl Into<String>) -> Self {
         Self { remedy: Some(remedy.into()), ..self }
     }
     fn fix(self, fix: Fix) -> Self {

@@ -4,6 +4,7 @@
 
 mod apt;
 mod command;
+mod cuda;
 mod facts;
 mod judge;
 mod look;
@@ -47,13 +48,20 @@ pub enum Fix {
 /// One thing that baibox needs, and how it stands with it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
-    /// `git`, `engine`, `init`, `health`, `context`, `storage`, `compose`, `kernel`, `limits`, `memory`, `disk` or `ports`.
+    /// `git`, `engine`, `init`, `health`, `context`, `storage`, `compose`, `kernel`, `limits`, `memory`, `disk` or `ports`;
+    /// `gpu-driver`, `gpu-toolkit` or `gpu-runtime` when they are asked for.
     pub name: &'static str,
     pub state: State,
     pub detail: String,
     /// Something to type.
     pub remedy: Option<String>,
     pub fix: Option<Fix>,
+}
+
+/// Looks for what gives containers a GPU, and changes nothing.
+pub async fn examine_cuda(folder: &Path) -> Vec<Finding> {
+    let (facts, nvidia) = tokio::join!(look(folder), cuda::nvidia());
+    cuda::judge(&facts, &nvidia)
 }
 
 /// Looks at this host for an environment in `folder`, and changes nothing.

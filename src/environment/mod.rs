@@ -8,7 +8,7 @@ pub use lease::{free_port, free_subnet, listens_nowhere};
 
 use crate::error::Fault;
 use crate::model::{Branch, EnvironmentId};
-use crate::release::{Catalog, Release};
+use crate::release::{Catalog, Cuda, Release};
 use crate::store::{Store, write_atomically};
 use anyhow::{Context, Result};
 use rand::Rng;
@@ -40,6 +40,9 @@ pub struct Environment {
     /// Branches, tags and commits that were asked for, by component.
     #[serde(default)]
     pub references: BTreeMap<String, String>,
+    /// Devices of the agent's CUDA plug-in, if it has one.
+    #[serde(default)]
+    pub cuda: Option<Cuda>,
     /// Trees that were there before the environment, and stay when it goes.
     #[serde(default)]
     pub adopted: BTreeSet<String>,
@@ -75,7 +78,11 @@ impl Environment {
     }
     /// What it is made of.
     pub fn release(&self) -> Result<Release> {
-        Catalog::release(self.branch.as_str())
+        let release = Catalog::release(self.branch.as_str())?;
+        match self.cuda {
+            Some(cuda) => Ok(release.with_cuda(cuda)?),
+            None => Ok(release),
+        }
     }
     pub fn lock_file(&self) -> PathBuf {
         self.state_folder().join("lock.toml")

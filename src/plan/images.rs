@@ -106,6 +106,10 @@ fn wanted(
             let code = Part::new(Rank::Wheels, Recipe::ByteCode { of: package.key.clone(), on: on.clone() });
             parts.extend([package, code]);
         }
+        for file in &image.wheels {
+            let (name, version, python) = (file.name.clone(), file.version.clone(), lock.python.clone());
+            parts.push(Part::new(Rank::Wheels, Recipe::Wheel { name, version, input: input(file), python }));
+        }
         for name in &image.links {
             let metadata = metadata.get(name).with_context(|| format!("the source tree of `{name}` was not read"))?;
             let link = Recipe::Link { component: name.clone(), metadata: metadata.clone(), python: lock.python.clone() };

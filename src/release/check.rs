@@ -47,10 +47,16 @@ fn components(release: &Release, faults: &mut Vec<String>) {
         if !names.insert(&component.name) {
             faults.push(format!("two components are called `{}`", component.name));
         }
-        let rest = component.file.strip_prefix(&component.project).and_then(|rest| rest.strip_prefix('-'));
-        let wheel = WheelName::parse(&component.file).map(|wheel| normal_name(wheel.project));
+        let (Some(file), Some(_)) = (&component.file, &component.sha256) else {
+            if component.file.is_some() || component.sha256.is_some() {
+                faults.push(format!("the source distribution of `{}` has a name or a digest, not both", component.name));
+            }
+            continue;
+        };
+        let rest = file.strip_prefix(&component.project).and_then(|rest| rest.strip_prefix('-'));
+        let wheel = WheelName::parse(file).map(|wheel| normal_name(wheel.project));
         if !rest.is_some_and(|rest| rest.ends_with(".tar.gz")) && wheel != Some(normal_name(&component.project)) {
-            faults.push(format!("`{}` is not a source distribution of `{}`", component.file, component.project));
+            faults.push(format!("`{file}` is not a source distribution of `{}`", component.project));
         }
     }
 }

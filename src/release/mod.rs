@@ -3,18 +3,20 @@
 
 mod catalog;
 mod check;
+mod cuda;
 mod merge;
 mod row;
 
 pub use catalog::Catalog;
+pub use cuda::{Cuda, CudaData};
 pub use row::{Level, Row, VERIFIED, Verified};
 
 use crate::debian::{LockedDeb, Options};
 use crate::error::Fault;
 use crate::model::Digest;
 use crate::oci::Settings;
-use crate::python::PythonLock;
 use crate::python::select::WheelName;
+use crate::python::{LockedFile, PythonLock};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -36,6 +38,9 @@ pub struct Release {
     /// Trees that come only when they are asked for, such as plug-ins.
     #[serde(rename = "optional-component", default)]
     pub optional: Vec<Component>,
+    /// How CUDA comes into the agent, where the release has a plug-in.
+    #[serde(default)]
+    pub cuda: Option<CudaData>,
     #[serde(rename = "image")]
     pub images: Vec<ImageData>,
     /// How Python packages are chosen.
@@ -156,9 +161,11 @@ pub struct Component {
     /// Branch of the repository, where it is not named like the release.
     #[serde(default)]
     pub git_branch: Option<String>,
-    /// The pinned source distribution, or wheel.
-    pub file: String,
-    pub sha256: Digest,
+    /// The pinned source distribution, or wheel; without it, git alone has the tree.
+    #[serde(default)]
+    pub file: Option<String>,
+    #[serde(default)]
+    pub sha256: Option<Digest>,
     /// What else the tree is published as.
     #[serde(default)]
     pub parts: Vec<PublishedPart>,
@@ -185,6 +192,9 @@ pub struct ImageData {
     /// Components whose sources are linked.
     #[serde(default)]
     pub links: Vec<String>,
+    /// Wheels besides those of the environment, which nothing that is resolved depends on.
+    #[serde(default)]
+    pub wheels: Vec<LockedFile>,
     /// Path in the image → file under `images/`, and its mode.
     #[serde(default)]
     pub files: BTreeMap<String, FileData>,
@@ -244,12 +254,13 @@ pub struct KnownFailure {
 }
 
 impl Component {
-    /// Its published version, as the file's name tells it.
+    /// Its published version, as the file's name tells it; empty where git alone has the tree.
     pub fn version(&self) -> &str {
-        if let Some(wheel) = WheelName::parse(&self.file) {
+        let Some(file) = &self.file else { return "" };
+        if let Some(wheel) = WheelName::parse(file) {
             return wheel.version;
         }
-        let rest = self.file.strip_prefix(&self.project).unwrap_or(&self.file);
+        let rest = file.strip_prefix(&self.project).unwrap_or(file);
         rest.trim_start_matches('-').trim_end_matches(".tar.gz")
     }
 }
@@ -257,7 +268,7 @@ impl Component {
 impl Release {
     /// Its components can be had from the package index.
     pub fn has_published(&self) -> bool {
-        self.components.iter().all(|component| !component.file.is_empty())
+        self.components.iter().all(|component| component.file.is_some())
     }
 
     pub fn component(&self, name: &str) -> Option<&Component> {
@@ -301,7 +312,7 @@ mod tests {
         let mut release = Catalog::release("21.03").unwrap();
         release.cutoff = "soon".into();
         release.debian.get_mut("base").unwrap().on = Some("tools".into());
-        release.components[0].file = "other-1.0.tar.gz".into();
+        release.components[0].file = Some("other-1.0.tar.gz".into());
         release.components[1].name = "common".into();
         release.ports.insert("redis".into(), release.ports["etcd"]);
         release.images[0].links.push("nothing".into());

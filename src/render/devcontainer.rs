@@ -4,7 +4,7 @@
 use super::{Inputs, Layout, as_json, dialect, render};
 use crate::environment::{DEBUG_PORT, Environment};
 use crate::plan::DEVELOPER;
-use crate::release::{Component, Release};
+use crate::release::{Component, Cuda, Release};
 use anyhow::{Context, Result};
 use handlebars::Handlebars;
 use serde_json::{Value, json};
@@ -105,6 +105,8 @@ fn file(
         "run": run,
         "folder": component.map_or(folder.clone(), |component| format!("{folder}/{}", component.name)),
         "user": DEVELOPER,
+        // What must be there is said before the graph is started.
+        "gpu": if environment.cuda == Some(Cuda::Gpu) { json!(true) } else { json!("optional") },
         "forward": forwarded(environment, exported.is_some())?.keys().map(|port| number_or_text(port)).collect::<Vec<_>>(),
         "ports": forwarded(environment, exported.is_some())?,
         "initialize": initialize,

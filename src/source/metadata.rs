@@ -36,7 +36,9 @@ pub fn read(tree: &Path, project: &str) -> Result<Metadata> {
 
 /// `__version__` or VERSION of the package below `src/ai/backend`, else what PKG-INFO tells.
 fn version(tree: &Path) -> Option<String> {
-    let folders = listed(&tree.join("src/ai/backend"));
+    let mut folders = listed(&tree.join("src/ai/backend"));
+    // Plug-ins lie one deeper, in `accelerator/…`.
+    folders.extend(folders.clone().iter().flat_map(|folder| listed(folder)));
     let of_package = folders.iter().find_map(|folder| {
         // A file of its own in some components, which `__init__.py` reads.
         let own = || fs::read_to_string(folder.join("VERSION")).ok().map(|text| text.trim().to_owned());
@@ -367,6 +369,9 @@ mod tests {
         write("src/ai/backend/x/VERSION", "2.0\n");
         let metadata = read(tree, "x").unwrap();
         assert_eq!((metadata.version.as_str(), flat(&metadata.entry_points)), ("2.0", vec!["g: a=script:f".to_owned()]));
+        fs::remove_dir_all(tree.join("src/ai/backend/x")).unwrap();
+        write("src/ai/backend/accelerator/x/__init__.py", "__version__ = '3.0'\n");
+        assert_eq!(read(tree, "x").unwrap().version, "3.0");
         write("setup.cfg", "[options.entry_points]\ng =\n    a = config:f\n");
         assert_eq!(flat(&read(tree, "x").unwrap().entry_points), ["g: a=config:f"]);
     }

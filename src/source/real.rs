@@ -14,9 +14,9 @@ async fn every_published_component_becomes_a_clean_tree_that_tells_of_itself() {
         let release = Catalog::release(&branch).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let bring = || {
-            let trees = release.components.iter().chain(&release.optional).map(|found| {
-                let component =
-                    Component { project: &found.project, file: &found.file, sha256: &found.sha256, parts: Vec::new() };
+            let trees = release.components.iter().chain(&release.optional).filter(|found| found.file.is_some()).map(|found| {
+                let (file, sha256) = (found.file.as_deref().unwrap(), found.sha256.as_ref().unwrap());
+                let component = Component { project: &found.project, file, sha256, parts: Vec::new() };
                 let into = folder.path().join(&found.name);
                 let (branch, fetcher, store, index) = (&branch, &fetcher, &store, &index);
                 async move { publish(&component, branch, &into, fetcher, store, index).await.map(|new| (new, into)) }

@@ -45,7 +45,10 @@ pub async fn verify(engine: &dyn Engine, environment: &Environment) -> Result<Pr
             .into());
     }
     let code = format!("print('{HELLO}')");
-    let run = client(engine, &workspace.id, environment, &["run", "--rm", "-c", &code, "python"]).await?;
+    // With CUDA, the session also gets a device.
+    let device: &[&str] = if environment.cuda.is_some() { &["--resources", "cuda.device=1"] } else { &[] };
+    let words = [&["run", "--rm"], device, &["-c", &code, "python"]].concat();
+    let run = client(engine, &workspace.id, environment, &words).await?;
     // The client echoes what it does; the session's own line stands alone.
     let Some(hello) = run.output.lines().map(str::trim).find(|line| *line == HELLO) else {
         return Err(Fault::unhealthy(format!("hello world did not say so:\n{}{}", run.output, run.errors.trim_end()))
