@@ -35,7 +35,7 @@ pub fn create(
     // Another engine beside this one has networks, too.
     let there = subnets.iter().cloned().chain(crate::host::networks());
     let used: Vec<String> = there.chain(all.iter().map(|other| other.subnet.clone())).collect();
-    let (subnet, gateway) = free_subnet(&used)?;
+    let (subnet, gateway) = free_subnet(&used, rand::random())?;
     let secrets = ["database", "storage-manager", "storage-client"].map(|name| (name.to_owned(), random_word(32))).into();
     Ok(Environment {
         id,

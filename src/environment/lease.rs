@@ -29,13 +29,16 @@ pub fn listens_nowhere(port: u16) -> bool {
 }
 
 /// A network `a.b.c.0/24` and its gateway that overlaps none of `used` (in `a.b.c.d/n` form).
-pub fn free_subnet(used: &[String]) -> Result<(String, String), Fault> {
+///
+/// Others choose too, and their networks are seen only when they are there: whoever begins
+/// at a random `first` rarely meets them.
+pub fn free_subnet(used: &[String], first: u8) -> Result<(String, String), Fault> {
     let used: Vec<(u32, u32)> = used.iter().filter_map(|text| parse_network(text)).collect();
     // One /16 first, so that environments stand together; then others, should it be taken.
     [213]
         .into_iter()
-        .chain(64..=127u32)
-        .flat_map(|second| (0..=255u32).map(move |third| u32::from(Ipv4Addr::new(10, second as u8, third as u8, 0))))
+        .chain(64..=127u8)
+        .flat_map(|second| (0..=255u8).map(move |third| u32::from(Ipv4Addr::new(10, second, first.wrapping_add(third), 0))))
         .find(|base| !used.iter().any(|(other, mask)| base & mask == other & mask || base & 0xffff_ff00 == other & 0xffff_ff00))
         .map(|base| (format!("{}/24", Ipv4Addr::from(base)), Ipv4Addr::from(base | 1).to_string()))
         .ok_or_else(|| {
@@ -66,9 +69,9 @@ mod tests {
 
     #[test]
     fn networks_do_not_overlap() {
-        assert_eq!(free_subnet(&[]).unwrap().0, "10.213.0.0/24");
-        assert_eq!(free_subnet(&["10.213.0.0/24".into()]).unwrap(), ("10.213.1.0/24".into(), "10.213.1.1".into()));
-        assert_eq!(free_subnet(&["10.213.0.0/16".into()]).unwrap().0, "10.64.0.0/24");
-        assert!(free_subnet(&["0.0.0.0/0".into()]).is_err());
+        assert_eq!(free_subnet(&[], 0).unwrap().0, "10.213.0.0/24");
+        assert_eq!(free_subnet(&["10.213.0.0/24".into()], 0).unwrap(), ("10.213.1.0/24".into(), "10.213.1.1".into()));
+        assert_eq!(free_subnet(&["10.213.0.0/16".into()], 0).unwrap().0, "10.64.0.0/24");
+        assert!(free_subnet(&["0.0.0.0/0".into()], 0).is_err());
     }
 }
