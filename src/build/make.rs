@@ -190,7 +190,9 @@ impl Builder {
         for keys in layers {
             assembled.push(self.layer("step", keys).await?);
         }
-        let tag = Digest::of_value(&assembled.iter().map(|layer| &layer.diff_id).collect::<Vec<_>>());
+        // Builds of one store take turns; those of others must not take this one's image away.
+        let store = self.store.root().to_string_lossy();
+        let tag = Digest::of_value(&(store, assembled.iter().map(|layer| &layer.diff_id).collect::<Vec<_>>()));
         let reference = format!("baibox.local/step:{}", tag.short());
         let image = Image::new(reference.clone(), &self.architecture, &Settings::default(), assembled);
         self.load(&[image], false).await?;
