@@ -5,6 +5,7 @@ use crate::cli::Sync;
 use crate::environment::Environment;
 use crate::error::Fault;
 use crate::release::{Component, Release};
+use crate::snapshot;
 use crate::source::{self, topic};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
@@ -43,6 +44,9 @@ pub async fn run(context: &Context, options: &Sync) -> Result<()> {
         let list: Vec<&str> = schema.iter().map(|path| path.rsplit('/').next().unwrap_or(path)).collect();
         context.ui.remark("sync", &format!("the database's schema moves: {}", list.join(", ")));
     }
+    if rows.iter().any(|row| row.new > 0 && row.stays.is_none() && !row.schema.is_empty()) {
+        keep(context, &environment).await?;
+    }
     let before = references(&environment, &release)?;
     for row in rows.iter_mut().filter(|row| row.new > 0 && row.stays.is_none()) {
         stage.note(&row.component);
@@ -71,6 +75,21 @@ pub async fn run(context: &Context, options: &Sync) -> Result<()> {
     if rows.iter().any(|row| !row.schema.is_empty() && row.stays.is_none()) {
         context.ui.say(&format!("then move the schema: baibox exec --env {id} manager -- python -m alembic upgrade head"));
     }
+    Ok(())
+}
+
+/// Before its schema moves, the database is kept, if there is one.
+async fn keep(context: &Context, environment: &Environment) -> Result<()> {
+    let volumes = context.engine().await?.volumes(&environment.id).await?;
+    if !volumes.contains(&format!("{}_postgres", environment.id)) {
+        return Ok(());
+    }
+    let name = snapshot::free_name(environment, "before-sync")?;
+    super::snapshot::take(context, environment, &name).await?;
+    context.ui.remark(
+        "sync",
+        &format!("to go back: check out the commits before, then `baibox restore {name} --env {}`", environment.id),
+    );
     Ok(())
 }
 
