@@ -19,6 +19,11 @@ pub struct Proof {
 /// How long the first heartbeat of an agent may take.
 const HEARTBEAT: std::time::Duration = std::time::Duration::from_secs(30);
 
+/// Seconds that one command of the client may take; a slow machine takes a tenth of it.
+const LIMIT: u32 = 300;
+/// What timeout(1) ends with when it had to end its command.
+const GIVEN_UP: i64 = 124;
+
 const HELLO: &str = "Hello World!";
 
 /// Asks the manager for its agents and runs hello world through the real client.
@@ -59,12 +64,16 @@ pub async fn verify(engine: &dyn Engine, environment: &Environment) -> Result<Pr
 }
 
 async fn client(engine: &dyn Engine, workspace: &str, environment: &Environment, words: &[&str]) -> Result<Said> {
-    let command: Vec<String> = ["backend.ai"].iter().chain(words).map(|word| (*word).to_owned()).collect();
+    let limit = LIMIT.to_string();
+    let command: Vec<String> =
+        ["timeout", limit.as_str(), "backend.ai"].iter().chain(words).map(|word| (*word).to_owned()).collect();
     let said = engine.exec(workspace, &command).await?;
-    if said.code == 0 {
-        return Ok(said);
-    }
-    Err(Fault::unhealthy(format!("`backend.ai {}` ended with {}:\n{}", words.join(" "), said.code, said.all().trim_end()))
+    let how = match said.code {
+        0 => return Ok(said),
+        GIVEN_UP => format!("did not end within {LIMIT} s; it said last"),
+        code => format!("ended with {code}"),
+    };
+    Err(Fault::unhealthy(format!("`backend.ai {}` {how}:\n{}", words.join(" "), said.all().trim_end()))
         .hint(format!("see what the services say: `baibox logs --env {}`", environment.id))
         .into())
 }
