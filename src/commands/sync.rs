@@ -80,7 +80,15 @@ pub async fn run(context: &Context, options: &Sync) -> Result<()> {
 
 /// Before its schema moves, the database is kept, if there is one.
 async fn keep(context: &Context, environment: &Environment) -> Result<()> {
-    let volumes = context.engine().await?.volumes(&environment.id).await?;
+    let Ok(engine) = context.engine().await else {
+        // The schema moves when somebody migrates it, which needs the engine too.
+        let id = &environment.id;
+        context
+            .ui
+            .warn(&format!("no engine answers, so the database is not kept now: `baibox snapshot NAME --env {id}` keeps it"));
+        return Ok(());
+    };
+    let volumes = engine.volumes(&environment.id).await?;
     if !volumes.contains(&format!("{}_postgres", environment.id)) {
         return Ok(());
     }
