@@ -11,10 +11,13 @@ impl Branch {
     /// Takes the one of `known` that is meant; `21.3`, and a version of it such as `21.3.8`, is
     /// understood as `21.03`.
     pub fn parse(text: &str, known: &[String]) -> Result<Self, Fault> {
-        let wanted = calver::branch_of(text).unwrap_or_else(|| text.to_owned());
-        if known.contains(&wanted) {
-            return Ok(Self(wanted));
+        let meant = calver::branch_of(text);
+        if let Some(found) =
+            known.iter().find(|name| *name == text).or_else(|| known.iter().find(|name| meant.as_ref() == Some(name)))
+        {
+            return Ok(Self(found.clone()));
         }
+        let wanted = meant.unwrap_or_else(|| text.to_owned());
         let fault = if wanted == "main" || calver::branch_of(text).is_some() {
             Fault::usage(format!("baibox does not know the release branch `{text}`"))
         } else {
