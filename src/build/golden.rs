@@ -120,10 +120,10 @@ async fn the_digests_of_made_up_images_are_known() {
     insta::assert_snapshot!(told.join("\n"), @r"
     one: sha256:3ba9594c401a05134ddd646029016ac870a5109fa1a83396d08d3e3efac7e4da, manifest sha256:79a25de575d62508ef5bf7edbbf2ba916d0864eff0e7a1e2cc8946ff7828acc1
       sha256:ecc0196666e2e3b44800eef2b659421d42486ef33a64477e18003b2a024a3b19 Debian packages (3 for 2 images), 18944 bytes
-    two: sha256:8f358cca48325330c096bcdb1282350f741d3ef386c6c14c874661e447c75ffa, manifest sha256:3442ed5dcebfb922b5a2defa6e761ca39bb57720ddc301c1c3f5751854dd59d1
+    two: sha256:50b437f545454b0e1fd15e7c5decc1286006a4e55964b101fc9d8d6548217fa8, manifest sha256:bf5b1ca412a6547e7bdeff4959a0107d17f756ff98cf39d4365b11d8be3e6459
       sha256:ecc0196666e2e3b44800eef2b659421d42486ef33a64477e18003b2a024a3b19 Debian packages (3 for 2 images), 18944 bytes
       sha256:e42bf6b987c9d5608b2ce83ecfe0df50f23224f62f54d894fd738a6bea5f6296 Python packages (2 for 1 images), 12288 bytes
-      sha256:42323b998a670ad09dc94c8da9f1c43823d06a108bfb29bafb4486cb24581ab3 links to sources (1 for 1 images), 6144 bytes
+      sha256:b94cded626af90e4f6b27e093bf33951b379ff77d20d01cf222ea71e70dc49d7 links to sources (1 for 1 images), 6144 bytes
       sha256:f1c12cb2dbdaa918b7a36958493de40e1e928a6db7a17f5c82575b4eb1217679 files (1 for 1 images), 2048 bytes
     ");
 }

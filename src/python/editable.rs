@@ -1,7 +1,7 @@
 //! A link to a mounted source tree, found like a real editable installation.
 
 use super::wheel::seal_record;
-use super::{Layout, entry_script, normal_name};
+use super::{Layout, entry_script};
 use crate::oci::{Node, Tree, TreeError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -33,7 +33,8 @@ pub fn tree(folder: &str, metadata: &Metadata, layout: &Layout) -> Result<Tree, 
         }
     }
     let mut tree = Tree::default();
-    let name = normal_name(&metadata.name).replace('-', "_");
+    // Dots stay, as in wheels of those years: Python 3.9 looks for `backend.ai-agent` by that name alone.
+    let name = metadata.name.to_lowercase().replace('-', "_");
     let site = layout.site_packages();
     let version = normal_version(&metadata.version);
     let info = format!("{name}-{version}.dist-info");
@@ -87,12 +88,12 @@ mod tests {
         let metadata = Metadata { name: "backend.ai-manager".into(), version: "21.03.32".into(), entry_points: points };
         let tree = tree("manager", &metadata, &Layout::new("3.9")).unwrap();
         let site = "opt/venv/lib/python3.9/site-packages";
-        let Some(Node::File { content, .. }) = tree.get(&format!("{site}/backend_ai_manager-21.3.32.dist-info/entry_points.txt"))
+        let Some(Node::File { content, .. }) = tree.get(&format!("{site}/backend.ai_manager-21.3.32.dist-info/entry_points.txt"))
         else {
             panic!("no entry points");
         };
         assert_eq!(&content[..], b"[backendai_scheduler_v10]\nfifo = a.b:C\n\n");
-        assert!(tree.get(&format!("{site}/__editable__.backend_ai_manager.pth")).is_some());
+        assert!(tree.get(&format!("{site}/__editable__.backend.ai_manager.pth")).is_some());
     }
 
     #[test]
