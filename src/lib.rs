@@ -10,14 +10,16 @@
 //!
 //! * A module names only modules above it in this file (`tests/tidy.rs`).
 //! * `plan` and what it is made of touch neither files, network nor clock.
-//! * Only `engine/docker.rs` names bollard (`tests/tidy.rs`); only `host` reads
+//! * Only `engine/docker.rs` and what is below it name bollard (`tests/tidy.rs`); only `host` reads
 //!   environment variables (`clippy.toml`).
 //! * What is downloaded has a digest before it is used (`store`, `fetch`); archives
-//!   are read into memory and checked (`oci::Tree`), never extracted to the host,
-//!   source distributions apart, whose entries are checked one by one.
+//!   are read into memory and checked (`oci::Tree`), never extracted to the host. Source
+//!   distributions are, entry by entry, and so are layers made here where steps run without
+//!   an engine (`engine::sandbox`), by a process whose root is the step's own folder.
 //! * The same inputs give the same bytes: maps are sorted, times are
 //!   [`model::SOURCE_DATE_EPOCH`], hashed values pass [`model::canonical_json`].
-//! * The user's source trees are mounted, never changed.
+//! * The user's source trees are mounted, and changed by no stage of the line; `sync` and
+//!   `contrib` do with them what their words say.
 
 #![warn(clippy::disallowed_methods, clippy::disallowed_types)]
 
