@@ -65,9 +65,10 @@ pub async fn run(context: &Context, options: &Ci) -> Result<()> {
         }
         signal = signalled() => Err(Fault { exit: Exit::Interrupted, ..Fault::new(format!("stopped by {signal}")) }.into()),
     };
+    let cut_off = worked.is_err();
     let verdict = worked.and_then(|()| verdict(&counts(&run, options)));
     let kept = keep(context, options, &run, &verdict, &*engine, &output).await;
-    let ended = end(context, options, &mut run.environment).await;
+    let ended = end(context, options, &mut run.environment, cut_off).await;
     match &ended {
         Ok(()) => watched.release()?,
         // The guard tries once more.
@@ -77,7 +78,7 @@ pub async fn run(context: &Context, options: &Ci) -> Result<()> {
     verdict.and(kept).and(ended)
 }
 
-async fn end(context: &Context, options: &Ci, environment: &mut Environment) -> Result<()> {
+async fn end(context: &Context, options: &Ci, environment: &mut Environment, cut_off: bool) -> Result<()> {
     let id = environment.id.clone();
     if options.keep {
         environment.owner = None;
@@ -86,7 +87,9 @@ async fn end(context: &Context, options: &Ci, environment: &mut Environment) -> 
         return Ok(());
     }
     let stage = context.ui.stage("remove");
-    stack::end_compose(&id)?;
+    if cut_off {
+        stack::end_compose(&*context.engine().await?, &id).await?;
+    }
     delete::now(context, environment).await?;
     stage.done(&format!("{id} left nothing behind"));
     Ok(())

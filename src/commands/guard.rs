@@ -73,6 +73,6 @@ pub async fn sweep(context: &Context) -> Result<()> {
 
 /// Programs that the owner had started go first: Compose would make containers again.
 async fn remove(context: &Context, environment: &Environment) -> Result<()> {
-    crate::stack::end_compose(&environment.id)?;
+    crate::stack::end_compose(&*context.engine().await?, &environment.id).await?;
     delete::now(context, environment).await
 }

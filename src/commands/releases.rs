@@ -146,7 +146,7 @@ async fn one(context: &Context, options: &Releases, branch: &str) -> Result<Veri
             level = if healthy(context, &environment).await? { Level::ServicesHealthy } else { Level::ImagesBuild };
         }
         sources = origin(&environment).await?;
-        stack::end_compose(&environment.id)?;
+        stack::end_compose(&*engine, &environment.id).await?;
         delete::now(context, &environment).await?;
     }
     watched.release()?;

@@ -20,6 +20,7 @@ use anyhow::{Context, Result};
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::Command;
+use tokio::time::Instant;
 
 /// `docker compose` on the environment's files and project, before its verb.
 pub fn compose(environment: &Environment) -> Command {
@@ -31,13 +32,37 @@ pub fn compose(environment: &Environment) -> Command {
     command
 }
 
-/// Ends Compose processes of an environment that a killed baibox left behind.
-pub fn end_compose(id: &EnvironmentId) -> Result<()> {
+/// For so long nothing new may come of what an ended Compose had asked the engine for. Making a container took half a
+/// second on a machine with two busy cores.
+const SETTLED: Duration = Duration::from_secs(3);
+
+/// Ends Compose processes of an environment that a baibox cut off left behind. The engine carries out what they had asked
+/// for all the same, and nobody can ask it whether something is under way: once nothing new comes, everything is listed.
+pub async fn end_compose(engine: &dyn Engine, id: &EnvironmentId) -> Result<()> {
     for process in crate::host::processes_with(&["--project-name", id.as_str()])? {
         // It may have ended by itself meanwhile.
         let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
     }
+    settled(engine, id, SETTLED).await
+}
+
+async fn settled(engine: &dyn Engine, id: &EnvironmentId, quiet: Duration) -> Result<()> {
+    let (mut before, mut since) = (held(engine, id).await?, Instant::now());
+    while since.elapsed() < quiet {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let now = held(engine, id).await?;
+        if now != before {
+            (before, since) = (now, Instant::now());
+        }
+    }
     Ok(())
+}
+
+/// What Compose makes, by its names.
+async fn held(engine: &dyn Engine, id: &EnvironmentId) -> Result<[Vec<String>; 3]> {
+    let mut containers: Vec<String> = engine.containers(id).await?.into_iter().map(|container| container.id).collect();
+    containers.sort();
+    Ok([containers, engine.networks(id).await?, engine.volumes(id).await?])
 }
 
 /// Services that are ill, and why Compose could not start them.

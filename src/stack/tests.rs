@@ -112,3 +112,20 @@ fn a_missing_or_old_compose_is_told_from_a_graph_that_fails() {
     }
     assert!(!is_missing("dependency failed to start: container one-manager-1 exited (1)"));
 }
+
+#[tokio::test]
+async fn what_an_ended_compose_had_asked_for_is_waited_for() {
+    let fake = fake(&[]);
+    let id = environment("nobody-else", "i").id;
+    let (quiet, after) = (Duration::from_secs(1), Duration::from_millis(150));
+    let begun = tokio::time::Instant::now();
+    let late = async {
+        for name in ["etcd", "redis"] {
+            tokio::time::sleep(after).await;
+            fake.world().containers.push((id.to_string(), container(name, name, "created", "", None)));
+        }
+    };
+    let (ended, ()) = tokio::join!(settled(&fake, &id, quiet), late);
+    ended.unwrap();
+    assert!(begun.elapsed() >= quiet + 2 * after, "{:?}", begun.elapsed());
+}
