@@ -122,7 +122,10 @@ fn create(context: &Context, release: &Release, subnets: &[String]) -> Result<En
     let folder = context.store.root().join("ci").join(id.as_str());
     let branch = context.branch(&release.branch)?;
     let all = environment::list(&context.store)?;
-    let mut environment = environment::create(id, branch, folder, &release.ports, &all, subnets)?;
+    // Runs of other stores choose at the same moment, and nobody types these: a random block rarely meets theirs.
+    let block = 1000 * u16::from(rand::random::<u8>() % 16);
+    let ports = release.ports.iter().map(|(service, usual)| (service.clone(), usual + block)).collect();
+    let mut environment = environment::create(id, branch, folder, &ports, &all, subnets)?;
     environment.owner = Some(host::process());
     environment.save(&context.store)?;
     Ok(environment)

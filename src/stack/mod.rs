@@ -17,6 +17,7 @@ use crate::environment::Environment;
 use crate::error::Fault;
 use crate::model::EnvironmentId;
 use anyhow::{Context, Result};
+use std::collections::BTreeSet;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::Command;
@@ -58,11 +59,11 @@ async fn settled(engine: &dyn Engine, id: &EnvironmentId, quiet: Duration) -> Re
     Ok(())
 }
 
-/// What Compose makes, by its names.
-async fn held(engine: &dyn Engine, id: &EnvironmentId) -> Result<[Vec<String>; 3]> {
-    let mut containers: Vec<String> = engine.containers(id).await?.into_iter().map(|container| container.id).collect();
-    containers.sort();
-    Ok([containers, engine.networks(id).await?, engine.volumes(id).await?])
+/// What Compose makes, by its names: engines list them in any order.
+async fn held(engine: &dyn Engine, id: &EnvironmentId) -> Result<[BTreeSet<String>; 3]> {
+    let containers = engine.containers(id).await?.into_iter().map(|container| container.id).collect();
+    let (networks, volumes) = (engine.networks(id).await?, engine.volumes(id).await?);
+    Ok([containers, networks.into_iter().collect(), volumes.into_iter().collect()])
 }
 
 /// Services that are ill, and why Compose could not start them.
