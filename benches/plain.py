@@ -10,6 +10,7 @@ written: `.devcontainer/plain/devcontainer.json`, `.baibox/ID/plain.yaml`, `.bai
 import json
 import pathlib
 import re
+import subprocess
 import sys
 import tomllib
 
@@ -17,6 +18,7 @@ folder, name, base = pathlib.Path(sys.argv[1]).resolve(), sys.argv[2], sys.argv[
 state = folder / ".baibox" / name
 plain = state / "plain"
 plain.mkdir(exist_ok=True)
+graph = (state / "compose.yaml").read_text()
 pins = tomllib.loads((state / "lock.toml").read_text())
 pins = pins.get("python", pins)
 links = {
@@ -31,7 +33,7 @@ lines = [
     f"FROM {base} AS base",
     "ENV PATH=/opt/venv/bin:$PATH PIP_CERT=/etc/ssl/certs/ca-certificates.crt PIP_DISABLE_PIP_VERSION_CHECK=1",
     "COPY .baibox/%s/plain/ca-certificates.crt /tmp/" % name,
-    "RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends build-essential"
+    "RUN echo Acquire::Retries 9\; > /etc/apt/apt.conf.d/retries && apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends build-essential"
     " ca-certificates curl git iproute2 less nano openssh-client procps python3-dev python3-venv"
     " && rm -rf /var/lib/apt/lists/* && cp /tmp/ca-certificates.crt /etc/ssl/certs/",
     "RUN python3 -m venv /opt/venv && useradd --create-home --uid 1000 --shell /bin/bash dev",
@@ -45,6 +47,11 @@ for image, trees in links.items():
     lines += [f"COPY {tree} {folder}/{tree}" for tree in trees]
     editable = " ".join(f"--editable {folder}/{tree}" for tree in trees)
     lines += [f"RUN pip install --no-deps --no-build-isolation {editable}"]
+    # What is run is the same.
+    reference = re.search(rf'"(baibox\.local/[^/]+/{image}:[^"]*)"', graph).group(1)
+    shown = subprocess.run(["docker", "image", "inspect", reference], check=True, capture_output=True).stdout
+    kept = json.loads(shown)[0]["Config"]
+    lines += [f"ENV {variable}" for variable in kept["Env"]] + [f"CMD {json.dumps(kept['Cmd'])}"]
 (plain / "Dockerfile").write_text("\n".join(lines) + "\n")
 (plain / "ca-certificates.crt").write_bytes(pathlib.Path("/etc/ssl/certs/ca-certificates.crt").read_bytes())
 trees = sorted({tree for several in links.values() for tree in several})
@@ -58,7 +65,6 @@ def built(found):
     return f"image: {name}-plain-{image}\n    build: {{context: {json.dumps(str(folder))}, dockerfile: .baibox/{name}/plain/Dockerfile, target: {image}}}"
 
 
-graph = (state / "compose.yaml").read_text()
 graph = re.sub(r'image: "baibox\.local/[^/]+/([a-z-]+):[^"]*"', built, graph)
 # Dev container tools know containers by these, and would find those of the environment.
 graph = re.sub(r"^ +devcontainer\.[a-z_]+: .*\n", "", graph, flags=re.M)
