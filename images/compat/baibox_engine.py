@@ -30,6 +30,8 @@ RENAMED = json.loads(os.environ.get("BAIBOX_RENAMED") or "{}")
 # Image that was pulled by digest → the name by which the agent asks for it.
 TAGS = json.loads(os.environ.get("BAIBOX_TAGS") or "{}")
 CREATE = ("containers/create", "networks/create", "volumes/create")
+# What other cures change in what is created.
+ADJUSTED = []
 DOCKER = str(pathlib.Path(__file__).with_name("baibox_docker.py"))
 
 
@@ -154,6 +156,8 @@ def install():
             config = renamed(json.loads(data) if isinstance(data, (bytes, str)) else data)
             config["Labels"] = {**(config.get("Labels") or {}), LABEL: ENVIRONMENT}
             clamp(config)
+            for adjust in ADJUSTED:
+                adjust(config)
             loggable(config, await drivers(self, rest))
             relocate(config, await mounts(self, rest))
             data = json.dumps(config)

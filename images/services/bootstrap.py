@@ -43,6 +43,19 @@ def fixtures() -> None:
     data = json.loads((HERE / "fixtures.json").read_text())
     url = (HERE / "database.url").read_text().strip()
 
+    async def populate() -> None:
+        from ai.backend.manager.models.base import populate_fixture
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"))
+        for one in data:
+            await populate_fixture(engine, one)
+
+    if isinstance(data, list):
+        # What upstream's own loader takes, one after the other.
+        asyncio.run(populate())
+        return
+
     def fill(connection) -> None:
         for name, rows in data.items():
             table = models.metadata.tables[name]
