@@ -162,6 +162,25 @@ fn the_state_of_an_environment_is_kept_and_put_back() {
     assert_eq!((&one.row()["state"], &two.row()["state"]), (&"stopped".into(), &"running".into()));
     assert_eq!(one.row()["ports"], first["ports"]);
     assert!(two.succeeds(&["verify", "--env", &two.id]).contains("Hello World!"));
+
+    another_stores_images_stay(&one, &two);
+}
+
+/// Both environments go, while one that their store does not know has a container.
+fn another_stores_images_stay(one: &World, two: &World) {
+    let compute = docker(&["images", "--format", "{{.Repository}}:{{.Tag}}", "baibox.local/21.03/python"]);
+    let compute = compute.lines().next().unwrap();
+    let label = format!("ai.baibox.environment={}-stranger", one.id);
+    let manager = docker(&["inspect", "--format", "{{.Config.Image}}", &two.container("manager")]);
+    let stranger = docker(&["create", "--label", &label, manager.trim(), "true"]);
+    let said = [one, two].map(|world| world.succeeds(&["delete", &world.id, "--dry-run"]));
+    for world in [one, two] {
+        world.succeeds(&["delete", &world.id, "--yes", "--force"]);
+    }
+    docker(&["image", "inspect", compute, manager.trim()]);
+    docker(&["rm", "--volumes", stranger.trim()]);
+    // The two share theirs: whichever goes first lists none of them.
+    assert!(said.iter().all(|said| !said.contains("image     baibox.local/")), "{said:?}");
 }
 
 /// Two environments of the same images run.

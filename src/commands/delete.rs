@@ -30,6 +30,7 @@ pub async fn run(context: &Context, options: &Delete) -> Result<()> {
         leftovers.networks.iter().map(|name| format!("network   {name}")).collect(),
         leftovers.volumes.iter().map(|name| format!("volume    {name}")).collect(),
         leftovers.images.iter().map(|name| format!("image     {name}")).collect(),
+        leftovers.stay.iter().map(|name| format!("stays     {name}: an environment of another store may use it")).collect(),
         snapshots.iter().map(|one| format!("snapshot  {} of {}", one.name, one.taken)).collect(),
         ours(&environment)?.iter().map(|path| format!("folder    {}", path.display())).collect(),
     ]

@@ -38,6 +38,7 @@ async fn contract(engine: &dyn Engine) {
     let nobody = EnvironmentId::parse("nobody-has-this").unwrap();
     assert_eq!(engine.containers(&nobody).await.unwrap(), []);
     assert!(engine.list().await.unwrap().iter().all(|listed| listed.environment.as_deref() != Some(nobody.as_str())));
+    assert!(!engine.owners().await.unwrap().contains(nobody.as_str()));
     assert_eq!(engine.images_of(&nobody).await.unwrap(), Vec::<String>::new());
     assert!(engine.networks(&nobody).await.unwrap().is_empty() && engine.volumes(&nobody).await.unwrap().is_empty());
     assert_eq!(engine.written(&nobody).await.unwrap(), 0);

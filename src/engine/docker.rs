@@ -14,6 +14,7 @@ use bollard::models::{ContainerCreateBody, ExecConfig, HostConfig, ResourcesUlim
 use bollard::query_parameters as query;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
 use tokio::io::AsyncWriteExt;
@@ -384,6 +385,10 @@ impl Engine for Docker {
         let options = query::ListVolumesOptions { filters: of_environment(environment) };
         let list = self.api.list_volumes(Some(options)).await.context("the engine does not list its volumes")?;
         Ok(list.volumes.unwrap_or_default().into_iter().map(|volume| volume.name).collect())
+    }
+
+    async fn owners(&self) -> Result<BTreeSet<String>> {
+        look::owners(&self.api).await
     }
 
     async fn remove_network(&self, name: &str) -> Result<()> {

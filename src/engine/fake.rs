@@ -181,6 +181,10 @@ impl Engine for Fake {
     async fn volumes(&self, environment: &EnvironmentId) -> Result<Vec<String>> {
         Ok(of(&self.called("volumes", environment.as_str())?.volumes, environment))
     }
+    async fn owners(&self) -> Result<BTreeSet<String>> {
+        let world = self.called("owners", "")?;
+        Ok(world.networks.iter().chain(&world.volumes).map(|(owner, _)| owner.clone()).collect())
+    }
     async fn remove_network(&self, name: &str) -> Result<()> {
         self.called("remove_network", name)?.networks.retain(|(_, own)| own != name);
         Ok(())

@@ -16,7 +16,7 @@ pub use sandbox::Sandbox;
 use crate::model::{Digest, EnvironmentId};
 use anyhow::Result;
 use async_trait::async_trait;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// What the engine says of itself.
@@ -208,6 +208,8 @@ pub trait Engine: Executor {
     /// Names of networks and volumes with the environment's label.
     async fn networks(&self, environment: &EnvironmentId) -> Result<Vec<String>>;
     async fn volumes(&self, environment: &EnvironmentId) -> Result<Vec<String>>;
+    /// IDs of environments that labels of networks and volumes name, whoever's they are.
+    async fn owners(&self) -> Result<BTreeSet<String>>;
     async fn remove_network(&self, name: &str) -> Result<()>;
     async fn remove_volume(&self, name: &str) -> Result<()>;
     /// Subnets of all networks of the engine.

@@ -2,9 +2,11 @@
 
 use crate::engine::Engine;
 use crate::environment::Environment;
+use crate::model::EnvironmentId;
+use crate::render::REGISTRY;
 use anyhow::Result;
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Images that agents bring for all environments of an engine.
 pub const HELPERS: [&str; 2] = ["backendai-socket-relay:latest", "backendai-krunner-extractor:latest"];
@@ -18,24 +20,27 @@ pub struct Leftovers {
     pub volumes: Vec<String>,
     /// IDs of those that its tests built, and references that no other environment uses.
     pub images: Vec<String>,
+    /// References that stay, since environments of other stores use them or may.
+    pub stay: Vec<String>,
 }
 
-/// Lists it; images that one of `others` uses as well are not in it.
+/// Lists it; images that one of `others`, which are this store's, uses as well are not in it.
 pub async fn leftovers(engine: &dyn Engine, environment: &Environment, others: &[Environment]) -> Result<Leftovers> {
-    let shared: BTreeSet<&String> = others
-        .iter()
-        .filter(|other| other.id != environment.id)
-        .flat_map(|other| other.images.values().chain(&other.superseded))
-        .collect();
+    let others: Vec<&Environment> = others.iter().filter(|other| other.id != environment.id).collect();
+    let shared: BTreeSet<&String> = others.iter().flat_map(|other| other.images.values().chain(&other.superseded)).collect();
+    let known = others.iter().map(|other| &other.id).chain([&environment.id]).map(EnvironmentId::as_str).collect();
+    let strangers = Strangers::on(engine, &known).await?;
     // What its tests built stands on what follows.
     let mut images = engine.images_of(&environment.id).await?;
-    let helpers: Vec<String> =
-        if others.iter().all(|other| other.id == environment.id) { HELPERS.map(String::from).to_vec() } else { Vec::new() };
-    let own = environment.images.values().chain(&environment.superseded).chain(&helpers);
-    for reference in own.filter(|reference| !shared.contains(reference)) {
-        if engine.image(reference).await?.is_some() {
-            images.push(reference.clone());
+    let mut stay = Vec::new();
+    let helpers = HELPERS.map(String::from);
+    let helpers = helpers.iter().filter(|_| others.is_empty());
+    for reference in environment.images.values().chain(&environment.superseded).chain(helpers) {
+        if shared.contains(reference) || engine.image(reference).await?.is_none() {
+            continue;
         }
+        let list = if strangers.may_use(reference) { &mut stay } else { &mut images };
+        list.push(reference.clone());
     }
     let containers = engine.containers(&environment.id).await?;
     Ok(Leftovers {
@@ -43,7 +48,47 @@ pub async fn leftovers(engine: &dyn Engine, environment: &Environment, others: &
         networks: engine.networks(&environment.id).await?,
         volumes: engine.volumes(&environment.id).await?,
         images,
+        stay,
     })
+}
+
+/// Environments on the engine that this store does not know: another user's, or another store's.
+/// Of them only labels and containers tell.
+struct Strangers {
+    /// References of the images of each one's containers.
+    images: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Strangers {
+    async fn on(engine: &dyn Engine, known: &BTreeSet<&str>) -> Result<Self> {
+        let mut images: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for owner in engine.owners().await? {
+            images.entry(owner).or_default();
+        }
+        for listed in engine.list().await? {
+            let Some(owner) = listed.environment else { continue };
+            images.entry(owner).or_default().insert(listed.container.image);
+        }
+        images.retain(|owner, _| !known.contains(owner.as_str()));
+        Ok(Self { images })
+    }
+
+    /// Some images have no container until a session begins, and those of a new build until it is
+    /// started. So a release that a stranger runs is not touched; where one has no container that
+    /// would tell its release, and for the agents' helpers, any may be.
+    fn may_use(&self, reference: &str) -> bool {
+        let release = release_of(reference);
+        self.images.values().any(|images| {
+            let mut releases = images.iter().filter_map(|image| release_of(image)).peekable();
+            release.is_none() || releases.peek().is_none() || releases.any(|other| Some(other) == release)
+        })
+    }
+}
+
+/// `baibox.local/21.03` of `baibox.local/21.03/manager:abc`.
+fn release_of(reference: &str) -> Option<&str> {
+    let (release, _) = reference.rsplit_once('/')?;
+    release.strip_prefix(REGISTRY)?.starts_with('/').then_some(release)
 }
 
 /// How often the containers are asked for again; agents end theirs within a moment.

@@ -101,6 +101,39 @@ async fn only_what_belongs_to_the_environment_goes() {
     assert_eq!(removed[0], "remove_container agent");
 }
 
+/// What goes with an environment that has these images, beside a stranger with these containers.
+async fn goes_beside(stranger: &[&str], images: &[&str]) -> (Vec<String>, Vec<String>) {
+    let engine = fake(&[]);
+    for image in stranger {
+        let container = Container { image: (*image).to_owned(), ..container("s", "x", "exited", "", Some(0)) };
+        engine.world().containers.push(("stranger".to_owned(), container));
+    }
+    engine.world().volumes = vec![("stranger".to_owned(), "stranger_etcd".to_owned())];
+    for image in images.iter().copied().chain(HELPERS) {
+        let references = vec![image.to_owned()];
+        engine.world().images.push(crate::engine::HeldImage { id: image.into(), references, diff_ids: Vec::new() });
+    }
+    let mut one = environment("one", images[0]);
+    one.images = images.iter().map(|image| ((*image).to_owned(), (*image).to_owned())).collect();
+    let found = leftovers(&engine, &one, std::slice::from_ref(&one)).await.unwrap();
+    remove(&engine, &one, &found).await.unwrap();
+    let left = |image: &String| engine.world().images.iter().any(|held| held.references.contains(image));
+    assert!(found.stay.iter().all(left) && !found.images.iter().any(left));
+    (found.images, found.stay)
+}
+
+#[tokio::test]
+async fn images_that_another_stores_environment_may_use_stay() {
+    let mine = ["baibox.local/21.03/manager:a", "baibox.local/21.03/python:b"];
+    let (goes, stays) = goes_beside(&["baibox.local/21.03/manager:other"], &mine).await;
+    assert_eq!((goes.len(), stays.len()), (0, 4), "of its release, and the helpers: {stays:?}");
+    let (goes, stays) = goes_beside(&["baibox.local/20.09/manager:a", "redis:6"], &mine).await;
+    assert_eq!((goes.as_slice(), stays.as_slice()), (&mine.map(String::from)[..], &HELPERS.map(String::from)[..]));
+    for untold in [&[][..], &["sha256:0123"]] {
+        assert_eq!(goes_beside(untold, &mine).await.0, [""; 0], "nothing tells what it was made of");
+    }
+}
+
 #[test]
 fn a_missing_or_old_compose_is_told_from_a_graph_that_fails() {
     for said in [

@@ -6,12 +6,23 @@ use anyhow::{Context, Result};
 use bollard::models::{ContainerSummary, PortSummary, PortSummaryTypeEnum};
 use bollard::query_parameters as query;
 use futures_util::StreamExt;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub async fn list(api: &bollard::Docker) -> Result<Vec<Listed>> {
     let options = query::ListContainersOptions { all: true, ..Default::default() };
     let list = api.list_containers(Some(options)).await.context("the engine does not list its containers")?;
     Ok(list.into_iter().map(listed).collect())
+}
+
+pub async fn owners(api: &bollard::Docker) -> Result<BTreeSet<String>> {
+    let networks =
+        api.list_networks(None::<query::ListNetworksOptions>).await.context("the engine does not list its networks")?;
+    let volumes = api.list_volumes(None::<query::ListVolumesOptions>).await.context("the engine does not list its volumes")?;
+    let of_networks = networks.into_iter().filter_map(|network| network.labels?.remove(ENVIRONMENT_LABEL));
+    let of_volumes =
+        volumes.volumes.unwrap_or_default().into_iter().filter_map(|mut volume| volume.labels.remove(ENVIRONMENT_LABEL));
+    Ok(of_networks.chain(of_volumes).collect())
 }
 
 pub async fn usage(api: &bollard::Docker, container: &str) -> Result<Option<Usage>> {
