@@ -52,6 +52,7 @@ pub async fn run(context: &Context, options: &Options) -> Result<()> {
 
 /// The record of the copy: a new one, or that of a clone which was cut off.
 async fn begin(context: &Context, from: &Environment, id: EnvironmentId, path: Option<&Path>) -> Result<Environment> {
+    context.at_home(from).await?;
     let engine = context.engine().await?;
     let choosing = context.store.lock("environments")?;
     let all = environment::list(&context.store)?;
@@ -73,7 +74,7 @@ async fn begin(context: &Context, from: &Environment, id: EnvironmentId, path: O
     let release = from.release()?;
     let made = environment::create(id, from.branch.clone(), folder, &release.ports, &all, &engine.subnets().await?)?;
     let (images, ulimits, references) = (from.images.clone(), from.ulimits.clone(), from.references.clone());
-    let made = Environment { images, ulimits, references, ..made };
+    let made = Environment { images, ulimits, references, home: from.home.clone(), ..made };
     let mark = mark(&made);
     write_atomically(&mark, from.id.as_str().as_bytes()).with_context(|| format!("cannot write `{}`", mark.display()))?;
     made.save(&context.store)?;

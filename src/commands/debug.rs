@@ -8,7 +8,7 @@ use crate::ui::Stage;
 use anyhow::Result;
 
 pub async fn run(context: &Context, options: &Debug) -> Result<()> {
-    let mut environment = context.environment(&options.one)?;
+    let mut environment = context.environment_at_home(&options.one).await?;
     let named = options.service.as_deref().map(|service| lease(&environment, service).map(|port| (service, port))).transpose()?;
     let changed: Vec<String> = match named {
         Some((service, _)) => vec![service.to_owned()],

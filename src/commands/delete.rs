@@ -13,6 +13,7 @@ pub async fn run(context: &Context, options: &Delete) -> Result<()> {
     let id = EnvironmentId::parse(&options.id)?;
     let all = environment::list(&context.store)?;
     let environment = environment::find(&context.store, Some(&id), std::path::Path::new("/"))?;
+    context.at_home(&environment).await?;
     let engine = context.engine().await?;
     let leftovers = stack::leftovers(&*engine, &environment, &all).await?;
     let stays = |tree: &PathBuf| tree.file_name().is_some_and(|name| environment.adopted.contains(&*name.to_string_lossy()));

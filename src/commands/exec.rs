@@ -10,13 +10,13 @@ use std::io::IsTerminal;
 use std::process::Stdio;
 
 pub async fn run(context: &Context, options: &Exec) -> Result<()> {
-    let environment = context.environment(&options.one)?;
+    let environment = context.environment_at_home(&options.one).await?;
     let words: Vec<&str> = options.command.iter().map(String::as_str).collect();
     inside(&environment, &options.service, options.user.as_deref(), &words).await
 }
 
 pub async fn shell(context: &Context, options: &Shell) -> Result<()> {
-    let environment = context.environment(&options.one)?;
+    let environment = context.environment_at_home(&options.one).await?;
     inside(&environment, &options.service, options.user.as_deref(), &["bash", "-l"]).await
 }
 

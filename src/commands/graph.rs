@@ -5,7 +5,7 @@ use crate::stack;
 use anyhow::Result;
 
 pub async fn run(context: &Context, options: &Graph) -> Result<()> {
-    let environment = context.environment(&options.one)?;
+    let environment = context.environment_at_home(&options.one).await?;
     let config = stack::run_compose(&environment, &["config", "--format", "json"]).await?;
     let containers = context.engine().await?.containers(&environment.id).await?;
     let services = graph::read(&config, &environment.release()?.services(), &containers)?;

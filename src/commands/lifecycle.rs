@@ -10,7 +10,7 @@ use std::time::Duration;
 pub const HEALTH_LIMIT: Duration = Duration::from_secs(180);
 
 pub async fn stop(context: &Context, one: &One) -> Result<()> {
-    let environment = context.environment(one)?;
+    let environment = context.environment_at_home(one).await?;
     let stage = context.ui.stage("stop");
     halt(context, &environment).await?;
     stage.done("the data stays; `baibox start` goes on");
@@ -38,7 +38,7 @@ pub async fn halt(context: &Context, environment: &Environment) -> Result<()> {
 }
 
 pub async fn start(context: &Context, one: &One) -> Result<()> {
-    let mut environment = context.environment(one)?;
+    let mut environment = context.environment_at_home(one).await?;
     images(context, &mut environment).await?;
     bring_up(context, &environment).await
 }
@@ -75,7 +75,7 @@ pub async fn bring_up(context: &Context, environment: &Environment) -> Result<()
 }
 
 pub async fn restart(context: &Context, options: &Services) -> Result<()> {
-    let environment = context.environment(&options.one)?;
+    let environment = context.environment_at_home(&options.one).await?;
     let components = ["manager", "agent", "storage-proxy", "webserver"];
     let wanted: Vec<&str> =
         if options.services.is_empty() { components.to_vec() } else { options.services.iter().map(String::as_str).collect() };

@@ -20,7 +20,7 @@ const HOLD: Duration = Duration::from_millis(200);
 const LOOK: Duration = Duration::from_secs(1);
 
 pub async fn run(context: &Context, options: &Logs) -> Result<()> {
-    let environment = context.environment(&options.one)?;
+    let environment = context.environment_at_home(&options.one).await?;
     let since = options.since.as_deref().map(|text| moment(text, OffsetDateTime::now_utc())).transpose()?;
     let engine = context.engine().await?;
     let containers = wanted(&*engine, &environment, &options.services).await?;

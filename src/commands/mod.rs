@@ -17,6 +17,7 @@ mod explain;
 mod export;
 mod graph;
 mod guard;
+mod home;
 mod leases;
 mod lifecycle;
 mod lock;

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub async fn run(context: &Context, options: &Options) -> Result<()> {
-    let environment = context.environment(&options.one)?;
+    let environment = context.environment_at_home(&options.one).await?;
     let taken = take(context, &environment, &options.name).await?;
     context.print(&value(&taken), "")
 }
@@ -71,7 +71,7 @@ fn value(one: &Snapshot) -> serde_json::Value {
 }
 
 pub async fn restore(context: &Context, options: &Restore) -> Result<()> {
-    let environment = context.environment(&options.one)?;
+    let environment = context.environment_at_home(&options.one).await?;
     let wanted = snapshot::find(&environment, &options.name)?;
     wanted.check(&environment)?;
     let question = format!(
@@ -124,7 +124,7 @@ pub async fn put_back(context: &Context, environment: &Environment, wanted: &Sna
 
 /// A fresh database, fresh keys and no virtual folders; what was built and written stays.
 pub async fn reset(context: &Context, options: &Reset) -> Result<()> {
-    let environment = context.environment(&options.one)?;
+    let environment = context.environment_at_home(&options.one).await?;
     let question = format!(
         "database, etcd and virtual folders of `{}` are lost; sources, images and snapshots stay. Go on?",
         environment.id

@@ -11,7 +11,7 @@ use std::time::Duration;
 pub const PACE: Duration = Duration::from_secs(1);
 
 pub async fn run(context: &Context, options: &Status) -> Result<()> {
-    let environment = context.environment(&options.one)?;
+    let environment = context.environment_at_home(&options.one).await?;
     let engine = context.engine().await?;
     if !options.watch {
         let containers = engine.containers(&environment.id).await?;

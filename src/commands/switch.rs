@@ -13,6 +13,7 @@ pub async fn run(context: &Context, options: &Switch) -> Result<()> {
     let begin = Instant::now();
     let id = EnvironmentId::parse(&options.id)?;
     let mut environment = environment::find(&context.store, Some(&id), Path::new("/"))?;
+    context.at_home(&environment).await?;
     let all = environment::list(&context.store)?;
     let others = running(&all, &id, &context.engine().await?.list().await?);
     if !others.is_empty() {

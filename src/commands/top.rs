@@ -17,7 +17,7 @@ struct Sample {
 
 /// Processor and memory of each container, over the last second.
 pub async fn run(context: &Context, options: &Status) -> Result<()> {
-    let environment = context.environment(&options.one)?;
+    let environment = context.environment_at_home(&options.one).await?;
     let engine = context.engine().await?;
     let mut live = Live::default();
     let mut before = sample(&*engine, &environment.id).await?;

@@ -32,6 +32,10 @@ async fn line(context: &Context, options: Up) -> Result<Option<Environment>> {
     let engine = context.engine().await?;
     let choosing = context.store.lock("environments")?;
     let mut environment = open(context, &options, &here, &engine.subnets().await?, &engine.list().await?)?;
+    context.at_home(&environment).await?;
+    if environment.home.is_none() {
+        environment.home = Some(context.home().await?);
+    }
     choose_cuda(&mut environment, &options, &here).await?;
     let release = environment.release()?;
     if options.dry_run {

@@ -5,7 +5,7 @@ use crate::stack;
 use anyhow::Result;
 
 pub async fn run(context: &Context, one: &One) -> Result<()> {
-    let environment = context.environment(one)?;
+    let environment = context.environment_at_home(one).await?;
     let engine = context.engine().await?;
     let stage = context.ui.stage("verify");
     // Whoever started it may not have waited: what is on its way is waited for, what is ill is told.

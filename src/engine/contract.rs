@@ -35,6 +35,8 @@ async fn load(engine: &dyn Executor, image: &Image, blobs: &BTreeMap<Digest, Vec
 
 async fn contract(engine: &dyn Engine) {
     contract_of_executors(engine).await;
+    let (first, again) = (engine.facts().await.unwrap().id, engine.facts().await.unwrap().id);
+    assert!(first == again && !first.is_empty(), "an engine is known again: {first}, {again}");
     let nobody = EnvironmentId::parse("nobody-has-this").unwrap();
     assert_eq!(engine.containers(&nobody).await.unwrap(), []);
     assert!(engine.list().await.unwrap().iter().all(|listed| listed.environment.as_deref() != Some(nobody.as_str())));

@@ -254,10 +254,12 @@ impl Engine for Docker {
             .context("the engine does not say what it is")?;
         let containerd_store =
             info.driver_status.iter().flatten().any(|pair| pair.iter().any(|word| word.contains("io.containerd.snapshotter")));
+        // Podman makes up an ID for every answer; daemons of one host may have the same, and never one root.
+        let name = if kind == Kind::Podman { info.name } else { info.id };
         Ok(Facts {
             kind,
             version: info.server_version.unwrap_or_default(),
-            id: info.id.unwrap_or_default(),
+            id: format!("{} {}", name.unwrap_or_default(), info.docker_root_dir.unwrap_or_default()),
             architecture: match info.architecture.as_deref() {
                 Some("x86_64") => "amd64".into(),
                 Some("aarch64") => "arm64".into(),

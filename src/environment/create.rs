@@ -51,6 +51,7 @@ pub fn create(
         cuda: None,
         adopted,
         owner: None,
+        home: None,
         images: BTreeMap::new(),
         superseded: BTreeSet::new(),
     })

@@ -49,11 +49,23 @@ pub struct Environment {
     /// Process that the environment goes with, if it is a throw-away one: see [`crate::host::process`].
     #[serde(default)]
     pub owner: Option<String>,
+    /// Engine that it was made on; absent until it was asked.
+    #[serde(default)]
+    pub home: Option<Home>,
     /// Image references by image name, as last built.
     pub images: BTreeMap<String, String>,
     /// References of earlier builds, which go with the environment too.
     #[serde(default)]
     pub superseded: BTreeSet<String>,
+}
+
+/// An engine, and how to come to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Home {
+    /// See [`crate::engine::Facts::id`].
+    pub engine: String,
+    /// None for the default socket.
+    pub address: Option<String>,
 }
 
 /// The graph of services; the host's GPU, if it has one; services under the debugger.
