@@ -77,14 +77,17 @@ impl Builder {
     /// Makes everything of the plan that is missing; unless it is for the store only, the
     /// engine gets what it lacks.
     pub async fn build(&self, plan: &Plan, store_only: bool) -> Result<Outcome> {
-        match self.build_once(plan, store_only).await {
+        let outcome = match self.build_once(plan, store_only).await {
             // It is gone now, so it is made or fetched again.
             Err(error) if was_corrupt(&error) => {
                 self.ui.warn("a file in the store was damaged and is made again");
                 self.build_once(plan, store_only).await
             }
             outcome => outcome,
-        }
+        };
+        // Not before the images are loaded: they stand on the layers that steps ran on.
+        let removed = self.remove_step_images().await;
+        outcome.and_then(|outcome| removed.map(|()| outcome))
     }
 
     async fn build_once(&self, plan: &Plan, store_only: bool) -> Result<Outcome> {
@@ -128,7 +131,6 @@ impl Builder {
         for image in &plan.images {
             outcome.images.push((image.name.clone(), self.assemble(image).await?));
         }
-        self.remove_step_images().await?;
         Ok(outcome)
     }
 
@@ -158,7 +160,7 @@ impl Builder {
         Ok(tokio::task::spawn_blocking(move || store.lock("build")).await??)
     }
 
-    /// Images that steps ran on go when no step follows.
+    /// Images that steps ran on go when nothing follows.
     async fn remove_step_images(&self) -> Result<()> {
         let steps = std::mem::take(&mut *self.steps.lock().expect("never poisoned"));
         for reference in steps {
