@@ -7,8 +7,10 @@ pub use contrib::{Check, Contrib, Fork, News, Start, Sync, Test, Worked};
 pub use cuda::CudaChoice;
 
 mod environments;
+mod layers;
 
 pub use environments::*;
+pub use layers::*;
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -34,7 +36,7 @@ pub struct Cli {
 pub enum Command {
     /// Make an environment of a release branch, start it and prove it with hello world
     Up(Up),
-    /// Print the exact Debian or Python packages of a release
+    /// Print the exact packages of a release or an environment, or choose some of them anew
     Lock(Lock),
     /// Make the images of an environment and give the engine those that it lacks
     Build(Build),
@@ -82,6 +84,8 @@ pub enum Command {
     Plan(Up),
     /// Write compose file and configurations of an environment again
     Render(One),
+    /// Take the layers of an environment or a release from a registry, so that nothing need be made
+    Pull(Pull),
     /// Send the images of an environment to a registry; only what it lacks
     Push(Push),
     /// Dev containers that work without baibox
@@ -231,18 +235,6 @@ pub struct Sources {
     /// Take this tree, with its uncommitted changes, for a component; it is copied
     #[arg(long, value_name = "COMPONENT=FOLDER")]
     pub tree: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub struct Push {
-    #[command(flatten)]
-    pub one: One,
-    /// Where to: a registry and a path in it
-    #[arg(value_name = "REGISTRY/PREFIX")]
-    pub place: String,
-    /// Speak HTTP without TLS, also to another machine
-    #[arg(long)]
-    pub plain_http: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -395,21 +387,6 @@ pub struct Prune {
     /// Say what would go, and stop
     #[arg(long)]
     pub dry_run: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct Lock {
-    /// Release branch, such as 21.03
-    #[arg(long, short)]
-    pub branch: String,
-    /// Resolve again: Debian's against the mirror's signed index, Python's by uv as of the release's cut-off
-    #[arg(long)]
-    pub update: bool,
-    /// The Python packages
-    #[arg(long)]
-    pub python: bool,
-    #[command(flatten)]
-    pub sources: Sources,
 }
 
 #[derive(Debug, Args)]

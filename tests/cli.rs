@@ -34,6 +34,12 @@ fn bad_input_gets_a_clear_error_and_a_next_step() {
     check(&["releases", "--verify", "22.03"], 2, &["BAIBOX_IMAGES"]);
     check(&["diff", "21.03", "22.03"], 2, &["no environment can be made of release 22.03 yet"]);
     check(&["diff", "21.03", "19.03"], 2, &["does not know the release branch `19.03`"]);
+    check(&["lock", "--branch", "21.03", "--update", "aiohtp"], 2, &["the lock has no package `aiohtp`", "`aiohttp`"]);
+    check(&["lock", "--branch", "21.03", "--update", "curl", "aiohttp"], 2, &["one kind at a time"]);
+    check(&["lock", "--branch", "21.03", "--update", "attrs", "--as-of", "today"], 2, &["`today` is not a day"]);
+    check(&["--offline", "lock", "--branch", "21.03", "--update", "attrs"], 2, &["without the package index", "--offline"]);
+    check(&["lock", "--update", "curl"], 2, &["is not in the folder of an environment"]);
+    check(&["pull", "team", "--branch", "21.03"], 2, &["`team` is no place in a registry"]);
     check(&["lock", "--branch", "../x"], 2, &["is not the name of a release branch"]);
 }
 

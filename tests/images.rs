@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use world::{World, docker, wait_until};
+use world::{Registry, World, docker, wait_until};
 
 fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
@@ -36,7 +36,7 @@ fn listing(stream: impl Read) -> BTreeMap<String, String> {
 }
 
 #[test]
-#[ignore = "needs an engine, package mirrors, skopeo, umoci and podman: run tests/all"]
+#[ignore = "needs an engine, package mirrors, skopeo, umoci, podman and docker-registry: run tests/all"]
 fn images_are_the_same_when_they_are_made_again_and_to_all_who_read_them() {
     let scratch = tempfile::tempdir().unwrap();
     let world = World::new(scratch.path(), "images");
@@ -110,7 +110,50 @@ fn images_are_the_same_when_they_are_made_again_and_to_all_who_read_them() {
     assert!(Path::new(&taken).join("file").exists());
 
     without_an_engine_they_are_the_same_too(&world, scratch.path());
+    another_machine_takes_them_from_a_registry(&world, scratch.path());
+    a_newer_pin_changes_what_holds_it_and_nothing_else(&world);
     world.succeeds(&["delete", &world.id, "--yes", "--force"]);
+}
+
+/// A store that has nothing takes all layers, and nothing is made of the same lock and trees.
+fn another_machine_takes_them_from_a_registry(world: &World, scratch: &Path) {
+    let registry = Registry::start(scratch);
+    let place = format!("127.0.0.1:{}/team", registry.port);
+    world.succeeds(&["push", "--env", &world.id, &place]);
+    let cache = scratch.join("third");
+    let there = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_baibox"));
+        let output = command.args(arguments).env("XDG_CACHE_HOME", &cache).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let pull = ["--json", "pull", "--branch", "21.03", "--source", "pypi"];
+    let (code, _, said) = there(&[&pull[..], &[&format!("{place}/other")]].concat());
+    assert!(code == Some(1) && said.contains("has none of the") && said.contains("baibox push"), "{said}");
+    let (code, told, said) = there(&[&pull[..], &[&place]].concat());
+    assert_eq!(code, Some(0), "{said}");
+    let told: BTreeMap<String, Value> = serde_json::from_str(&told).unwrap();
+    assert!(told.len() > 5 && told.values().all(|image| image["missing"] == 0), "{told:?}");
+    let (code, _, said) = there(&["rebuild", &world.id, world.folder.to_str().unwrap()]);
+    assert!(code == Some(0) && !said.contains("fragments made"), "{said}");
+}
+
+/// The wheel and its byte code are made, and all other fragments stay.
+fn a_newer_pin_changes_what_holds_it_and_nothing_else(world: &World) {
+    let lock = |more: &[&str]| world.succeeds(&[&["lock", "--env", &world.id, "--json", "--update"], more].concat());
+    let read = || std::fs::read_to_string(world.folder.join(".baibox").join(&world.id).join("lock.toml")).unwrap();
+    let before = read();
+    let newer = ["attrs", "--as-of", "2023-01-15"];
+    let dry = lock(&[&newer[..], &["--dry-run"]].concat());
+    assert_eq!(read(), before);
+    let said = lock(&newer);
+    for said in [&dry, &said] {
+        assert!(said.contains("\"attrs 21.4.0 → 22.2.0 ("), "{said}");
+        assert!(said.contains("\"cut-off 2022-04-01 → 2023-01-15\""), "{said}");
+        assert_eq!(said.matches(" → ").count(), 2, "{said}");
+    }
+    let made = world.succeeds(&["build", "--env", &world.id]);
+    assert!(made.contains(" 2 of ") && made.contains("fragments made"), "{made}");
+    assert!(lock(&["attrs"]).contains("attrs stays"));
 }
 
 /// Also after a build that was killed in the middle of a step.

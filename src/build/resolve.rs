@@ -35,6 +35,19 @@ struct UvWheel {
     sha256: Digest,
 }
 
+/// What uv is asked for.
+struct Question<'a> {
+    release: &'a Release,
+    before: &'a PythonLock,
+    /// What the components require.
+    now: &'a Requirements,
+    /// Projects whose pins need not stay where requirements contradict each other.
+    moving: BTreeSet<&'a str>,
+    /// Requirements that are met by the newest that there is.
+    newest: Vec<requirement::Asked>,
+    environments: BTreeSet<&'a str>,
+}
+
 impl Builder {
     /// A lock that meets `now`, with as few changes as uv needs to make to the release's.
     pub async fn resolve_python(
@@ -46,10 +59,11 @@ impl Builder {
         stage: &Stage,
     ) -> Result<PythonLock> {
         let before = release.python_lock.as_ref().context("the release has no Python lock")?;
-        let environments: BTreeSet<&str> = unmet.iter().map(|one| one.environment.as_str()).collect();
-        let answer = match self.ask_uv(release, plan, before, now, unmet, &environments, stage).await {
-            // uv's own words for it; everything else is a fault of the step, not of the requirements.
-            Err(error) if format!("{error:#}").contains("No solution found") => {
+        let moving = unmet.iter().map(|one| one.project.as_str()).collect();
+        let environments = unmet.iter().map(|one| one.environment.as_str()).collect();
+        let question = Question { release, before, now, moving, newest: Vec::new(), environments };
+        let answer = match self.ask_uv(plan, &question, stage).await {
+            Err(error) if has_no_solution(&error) => {
                 let asked: Vec<String> = unmet.iter().map(|one| format!("`{}` of {}", one.requirement, one.component)).collect();
                 let fault = Fault::new(format!("no Python packages of {} or before meet {}", before.cutoff, asked.join(", ")));
                 return Err(error.context(
@@ -78,11 +92,42 @@ impl Builder {
     ) -> Result<PythonLock> {
         let before = draft.python_lock.as_ref().context("the release has no Python lock")?;
         let environments = before.environments.keys().map(String::as_str).chain([BUILDERS]).collect();
+        let question = Question { release: draft, before, now, moving: BTreeSet::new(), newest: Vec::new(), environments };
         let mut after = before.clone();
-        after.environments = self.ask_uv(draft, plan, before, now, &[], &environments, stage).await?;
+        after.environments = self.ask_uv(plan, &question, stage).await?;
         after.requirements = now.clone();
         after.builders = after.environments.remove(BUILDERS).unwrap_or_default();
         after.files = self.files(draft, &after).await?;
+        after.check()?;
+        Ok(after)
+    }
+
+    /// The release's lock with the newest that meets `asked`, and what that requires; all other pins stay.
+    pub async fn update_python(&self, release: &Release, asked: &BTreeSet<String>, stage: &Stage) -> Result<PythonLock> {
+        let mut before = release.python_lock.clone().context("the release has no Python lock")?;
+        before.environments.insert(BUILDERS.into(), std::mem::take(&mut before.builders));
+        let newest: Vec<_> = asked.iter().map(|text| requirement::parse(text, &before.python)).collect::<Result<_, _>>()?;
+        let moving: BTreeSet<&str> = newest.iter().map(|one| one.project.as_str()).collect();
+        let has_one = |pins: &Vec<String>| pins.iter().any(|pin| pin.split(' ').next().is_some_and(|name| moving.contains(name)));
+        let environments = before.environments.iter().filter(|(_, pins)| has_one(pins)).map(|(name, _)| name.as_str()).collect();
+        let now = &before.requirements;
+        let question = Question { release, before: &before, now, moving: moving.clone(), newest: newest.clone(), environments };
+        let answer = match self.ask_uv(&base_plan(release)?, &question, stage).await {
+            Err(error) if has_no_solution(&error) => {
+                let asked: Vec<String> = asked.iter().map(|text| format!("`{text}`")).collect();
+                let text = format!("{} of {} or before does not go with the other packages", asked.join(", "), before.cutoff);
+                return Err(error.context(
+                    Fault::new(text)
+                        .hint("name those that must change with it, too: `--update NAME NAME`")
+                        .hint("or take what was published later, if that may be: `--as-of DAY`"),
+                ));
+            }
+            answer => answer?,
+        };
+        let mut after = before.clone();
+        after.environments.extend(answer);
+        after.builders = after.environments.remove(BUILDERS).unwrap_or_default();
+        after.files = self.files(release, &after).await?;
         after.check()?;
         Ok(after)
     }
@@ -109,26 +154,16 @@ impl Builder {
     }
 
     /// The pins of environments, from uv in a container.
-    #[expect(clippy::too_many_arguments, reason = "each is another part of the one question")]
-    async fn ask_uv(
-        &self,
-        release: &Release,
-        plan: &Plan,
-        before: &PythonLock,
-        now: &Requirements,
-        unmet: &[Unmet],
-        environments: &BTreeSet<&str>,
-        stage: &Stage,
-    ) -> Result<BTreeMap<String, Vec<String>>> {
+    async fn ask_uv(&self, plan: &Plan, question: &Question<'_>, stage: &Stage) -> Result<BTreeMap<String, Vec<String>>> {
         let base = self.base(plan, stage).await?;
         let image = self.step_image(&base).await?;
         stage.note("uv resolves Python packages");
-        let input = crate::build::make::tar_of(&self.store, &self.question(release, before, now, unmet, environments).await?)?;
+        let input = crate::build::make::tar_of(&self.store, &self.question(question).await?)?;
         let step = Step {
             name: "resolve Python packages".into(),
             image,
             command: ["/bin/sh", "/resolve/run.sh"].map(String::from).to_vec(),
-            environment: self.surroundings(before),
+            environment: self.surroundings(question.before),
             input: Some(input.path().to_owned()),
             network: true,
             output: Output::Folder("/resolve/out".into()),
@@ -160,14 +195,8 @@ impl Builder {
     }
 
     /// uv, and for each environment what it must meet, what it had, and what was settled.
-    async fn question(
-        &self,
-        release: &Release,
-        before: &PythonLock,
-        now: &Requirements,
-        unmet: &[Unmet],
-        environments: &BTreeSet<&str>,
-    ) -> Result<Tree> {
+    async fn question(&self, question: &Question<'_>) -> Result<Tree> {
+        let Question { release, before, now, moving, newest, environments } = question;
         let mut tree = Tree::default();
         let uv: Uv = toml::from_str(Catalog::file("python/uv.toml")?).context("`images/python/uv.toml` does not name a wheel")?;
         let wheel = uv.wheels.get(&self.architecture).with_context(|| format!("no uv is known for {}", self.architecture))?;
@@ -185,7 +214,7 @@ impl Builder {
         let without: BTreeSet<String> = release.resolve.without.iter().map(|name| normal_name(name)).collect();
         let lines = |all: &BTreeSet<String>| all.iter().fold(String::new(), |text, line| text + line + "\n");
         tree.insert("resolve/constraints", Node::file(0o644, lines(&release.resolve.constraints.iter().cloned().collect())))?;
-        let moving: BTreeSet<&str> = unmet.iter().map(|one| one.project.as_str()).collect();
+        let upgrades: String = newest.iter().map(|one| format!(" --upgrade-package {}", one.project)).collect();
         let mut script = String::from("set -e\nmkdir -p /resolve/out\ncd /resolve\n");
         for environment in environments {
             let pins = before.environments.get(*environment).map(Vec::as_slice).unwrap_or_default();
@@ -195,6 +224,7 @@ impl Builder {
             let mut wanted: BTreeSet<String> = pinned.keys().map(|name| (*name).to_owned()).collect();
             let mut settled = BTreeSet::from_iter(release.resolve.overrides.iter().cloned());
             wanted.extend(besides(release, environment));
+            wanted.extend(newest.iter().filter(|one| pinned.contains_key(one.project.as_str())).map(|one| one.text.clone()));
             for text in images.flat_map(|image| &image.links).filter_map(|component| now.get(component)).flatten() {
                 let asked = requirement::parse(text, &before.python)?;
                 if own.contains(&asked.project) || without.contains(&asked.project) {
@@ -215,7 +245,7 @@ impl Builder {
             // uv prefers what its output file held before.
             writeln!(
                 script,
-                "cp {environment}.known out/{environment}\n./uv pip compile --quiet --no-header --no-annotate --no-config --python /usr/bin/python3 --constraints constraints --overrides {environment}.overrides --output-file out/{environment} {environment}.in >/dev/null"
+                "cp {environment}.known out/{environment}\n./uv pip compile --quiet{upgrades} --no-header --no-annotate --no-config --python /usr/bin/python3 --constraints constraints --overrides {environment}.overrides --output-file out/{environment} {environment}.in >/dev/null"
             )?;
         }
         tree.insert("resolve/run.sh", Node::file(0o644, script))?;
@@ -251,6 +281,18 @@ impl Builder {
         });
         futures_util::future::try_join_all(chosen).await
     }
+}
+
+/// uv's own words for it; everything else is a fault of the step, not of the requirements.
+fn has_no_solution(error: &anyhow::Error) -> bool {
+    format!("{error:#}").contains("No solution found")
+}
+
+/// The plan of a release without its trees, which bases do not stand on.
+fn base_plan(release: &Release) -> Result<Plan> {
+    let mut release = release.clone();
+    release.images.iter_mut().for_each(|image| image.links.clear());
+    crate::plan::plan(&release, &BTreeMap::new())
 }
 
 /// What an environment gets besides what its components require.

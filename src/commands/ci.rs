@@ -1,6 +1,6 @@
 //! A throw-away environment, the tests of components in it, and what stays of both.
 
-use super::{Context, build, delete, guard, lifecycle, push, sources, up};
+use super::{Context, build, delete, guard, lifecycle, pull, sources, up};
 use crate::build::Outcome;
 use crate::ci::{self, Case, Counts, RECORD_VERSION, Record, Report};
 use crate::cli::Ci;
@@ -144,7 +144,7 @@ async fn work(context: &Context, options: &Ci, components: &[&Component], run: &
         return Err(no_tests(&component.name).into());
     }
     if let Some(cache) = &options.cache {
-        push::warm(context, &run.environment, cache).await?;
+        pull::warm(context, &run.environment, cache).await?;
     }
     let outcome = run.outcome.insert(build::images(context, &mut run.environment, !options.unlocked).await?);
     if options.full {

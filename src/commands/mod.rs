@@ -25,6 +25,7 @@ mod logs;
 mod ls;
 mod output;
 mod prune;
+mod pull;
 mod push;
 mod releases;
 mod repro;
@@ -184,6 +185,7 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<()> {
         Command::Restore(options) => snapshot::restore(&context, &options).await,
         Command::Reset(options) => snapshot::reset(&context, &options).await,
         Command::Restart(options) => lifecycle::restart(&context, &options).await,
+        Command::Pull(options) => pull::run(&context, &options).await,
         Command::Push(options) => push::run(&context, &options).await,
         Command::Devcontainer(crate::cli::Devcontainer::Export(options)) => export::run(&context, &options).await,
         Command::Sync(options) => sync::run(&context, &options).await,

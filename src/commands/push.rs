@@ -1,4 +1,4 @@
-//! Images and layers to and from a registry.
+//! Images to a registry.
 
 use super::{Context, build, output};
 use crate::cli::Push;
@@ -26,29 +26,4 @@ pub async fn push(context: &Context, environment: &mut Environment, registry: &R
     let (pushed, bytes) = registry::push(registry, &context.store, &images, &stage).await?;
     stage.done(&format!("{} images at {}, {} sent", pushed.len(), registry.place, crate::ui::bytes(bytes)));
     Ok(pushed)
-}
-
-/// Takes the layers that are not here from a registry, so that they need not be made.
-pub async fn warm(context: &Context, environment: &Environment, place: &str) -> Result<()> {
-    let registry = Registry::new(Place::parse(place)?, false)?;
-    let (release, _) = build::locked(environment)?;
-    let plan = build::plan(&environment.folder, &release)?;
-    let builder = build::builder(context).await?;
-    if plan.images.iter().flat_map(|image| &image.layers).all(|layer| builder.planned(layer).is_some()) {
-        return Ok(());
-    }
-    let stage = context.ui.stage("pull");
-    stage.length(plan.images.len() as u64);
-    let mut count = 0;
-    // One after the other, since images share most layers.
-    for image in &plan.images {
-        stage.note(&image.name);
-        for (key, layer) in registry::pull(&registry, &context.store, image, |layer| builder.planned(layer).is_none()).await? {
-            builder.keep_layer(&key, &layer)?;
-            count += 1;
-        }
-        stage.advance(1);
-    }
-    stage.done(&format!("{count} layers from {}", registry.place));
-    Ok(())
 }

@@ -51,7 +51,7 @@ async fn line(context: &Context, options: Up) -> Result<Option<Environment>> {
     drop(choosing);
     sources::bring(context, &options.sources, &environment.folder, &release, &environment.references).await?;
     if let Some(cache) = &options.cache {
-        super::push::warm(context, &environment, cache).await?;
+        super::pull::warm(context, &environment, cache).await?;
     }
     let outcome = build::images(context, &mut environment, options.locked).await?;
     if environment.ulimits.is_none() {

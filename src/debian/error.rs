@@ -1,5 +1,7 @@
+use super::relation::clauses;
 use crate::model::Digest;
 use crate::oci::TreeError;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// What can be wrong with an archive, a suite or a package.
@@ -43,6 +45,18 @@ pub enum Unsatisfied {
     Unknown { constraint: String, by: String },
     Version { constraint: String, by: String, have: String },
     Conflict { package: String, constraint: String, with: String },
+}
+
+impl Unsatisfied {
+    /// Names of the packages that take part: other versions of these may go together.
+    pub fn names(&self) -> BTreeSet<String> {
+        let named = |text: &str| text.trim_matches('`').split(' ').next().unwrap_or_default().to_owned();
+        let (constraint, others) = match self {
+            Self::Unknown { constraint, by } | Self::Version { constraint, by, .. } => (constraint, vec![named(by)]),
+            Self::Conflict { package, constraint, with } => (constraint, vec![named(package), named(with)]),
+        };
+        clauses(constraint).into_iter().flatten().map(|relation| relation.name).chain(others).collect()
+    }
 }
 
 impl fmt::Display for Unsatisfied {

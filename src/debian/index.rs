@@ -1,6 +1,6 @@
 //! Package indexes of a suite: signed Release file, digest of the index, stanzas.
 
-use super::{DebianError, Mirror, relation, signature, stanza};
+use super::{DebianError, LockedDeb, Mirror, relation, signature, stanza};
 use crate::fetch::Fetcher;
 use crate::model::Digest;
 use crate::store::Store;
@@ -171,6 +171,12 @@ impl Release {
 fn date(text: &str) -> Option<OffsetDateTime> {
     let rfc2822 = text.replace("UTC", "+0000");
     OffsetDateTime::parse(&rfc2822, &time::format_description::well_known::Rfc2822).ok()
+}
+
+/// A package whose index is not there any more, by what its own `.deb` says of it.
+pub fn of_deb(deb: &LockedDeb, control: &str) -> Option<Package> {
+    let (file, size, digest) = (super::package::encoded(&deb.file), deb.size, deb.sha256.hex());
+    parse(&format!("{}\nFilename: {file}\nSize: {size}\nSHA256: {digest}\n", control.trim_end()), deb.security).pop()
 }
 
 /// The stanzas that name a package, a file and its digest; others cannot be fetched and are left out.

@@ -21,7 +21,7 @@ mod signature;
 mod stanza;
 pub mod unpack;
 
-pub use error::DebianError;
+pub use error::{DebianError, Unsatisfied};
 pub use index::{Index, Package};
 pub use mirror::Mirror;
 pub use package::{LockedDeb, download, is_gone};

@@ -89,7 +89,7 @@ pub(super) fn decoded(path: &str) -> Option<String> {
 }
 
 /// `+` too is encoded, as apt does: some object stores behind mirrors take it for a space.
-fn encoded(path: &str) -> String {
+pub(super) fn encoded(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for byte in path.bytes() {
         match byte {

@@ -1,49 +1,133 @@
 //! Debian packages of a release, resolved against the mirror's signed index.
 
-use crate::debian::{self, LockedDeb, Mirror, Package, Request};
+use crate::debian::{self, DebianError, LockedDeb, Mirror, Package, Request};
 use crate::fetch::Fetcher;
 use crate::release::Release;
 use crate::store::Store;
 use crate::ui::{Stage, Ui};
 use anyhow::{Context, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Package set → its packages.
 pub type Sets = BTreeMap<String, Vec<LockedDeb>>;
 
+/// Package set → its packages, with what they say of each other.
+type Packages = BTreeMap<String, Vec<Package>>;
+
 /// Chooses every package set of the release again, from what the mirror has today.
 pub async fn resolve(release: &Release, fetcher: &Fetcher, store: &Store, ui: &Ui, stage: &Stage) -> Result<Sets> {
+    let indexes = indexes(release, fetcher, store, ui, stage).await?;
+    locked(&choose(release, &indexes, &Packages::new(), &BTreeSet::new())?)
+}
+
+/// Chooses `names` again in the release's lock, and what does not go together with their new
+/// versions; all else stays as it is.
+pub async fn update(
+    release: &Release,
+    names: &BTreeSet<String>,
+    fetcher: &Fetcher,
+    store: &Store,
+    ui: &Ui,
+    stage: &Stage,
+) -> Result<Sets> {
+    let indexes = indexes(release, fetcher, store, ui, stage).await?;
+    let by_digest: BTreeMap<&str, &Package> =
+        indexes.values().flatten().map(|package| (package.sha256.as_str(), package)).collect();
+    let mut kept = Packages::new();
+    let mut moving = names.clone();
+    for (set, debs) in &release.debian_lock {
+        for deb in debs {
+            let package = match by_digest.get(deb.sha256.hex()) {
+                Some(package) => Some((*package).clone()),
+                None => dropped(deb, fetcher, store).await?,
+            };
+            match package {
+                Some(package) => kept.entry(set.clone()).or_default().push(package),
+                None if moving.insert(deb.name.clone()) => {
+                    ui.remark("lock", &format!("`{}` cannot be had any more: another one is chosen", deb.file));
+                }
+                None => {}
+            }
+        }
+    }
+    locked(&choose_with(release, &indexes, &kept, moving)?)
+}
+
+/// A locked package that the mirror dropped, by what it says itself; `None` if it is nowhere.
+async fn dropped(deb: &LockedDeb, fetcher: &Fetcher, store: &Store) -> Result<Option<Package>> {
+    match debian::download(fetcher, &Mirror::of_host(), deb).await {
+        Err(error) if debian::is_gone(&error) => return Ok(None),
+        done => done?,
+    }
+    let unpacked = debian::unpack(&deb.file, &store.read(&deb.sha256)?, &debian::Options::default())?;
+    let package = debian::index::of_deb(deb, &unpacked.control.text);
+    Ok(Some(package.with_context(|| format!("`{}` does not say what it is", deb.file))?))
+}
+
+/// The packages of every suite that the release takes from.
+async fn indexes(release: &Release, fetcher: &Fetcher, store: &Store, ui: &Ui, stage: &Stage) -> Result<Packages> {
     let mirror = Mirror::of_host();
-    let mut indexes: BTreeMap<&str, Vec<Package>> = BTreeMap::new();
-    let mut chosen: BTreeMap<String, Vec<Package>> = BTreeMap::new();
+    let mut indexes = Packages::new();
+    let suites: BTreeSet<&String> = release.debian.values().flat_map(|set| &set.suites).collect();
+    for suite in suites {
+        stage.note(&format!("reading the index of {suite}"));
+        let index = debian::index::fetch(fetcher, store, &mirror, suite, "amd64").await?;
+        for note in &index.notes {
+            ui.warn(note);
+        }
+        indexes.insert(suite.clone(), index.packages);
+    }
+    Ok(indexes)
+}
+
+/// The sets with `moving` chosen anew; what stands in the way of that is let go too.
+fn choose_with(release: &Release, indexes: &Packages, kept: &Packages, mut moving: BTreeSet<String>) -> Result<Packages> {
+    let locked: BTreeSet<&String> = kept.values().flatten().map(|package| &package.name).collect();
+    loop {
+        let error = match choose(release, indexes, kept, &moving) {
+            Ok(chosen) => return Ok(chosen),
+            Err(error) => error,
+        };
+        let Some(DebianError::Unresolvable(faults)) = error.downcast_ref() else { return Err(error) };
+        let before = moving.len();
+        moving.extend(faults.iter().flat_map(debian::Unsatisfied::names).filter(|name| locked.contains(name)));
+        if moving.len() == before {
+            return Err(error);
+        }
+    }
+}
+
+/// Every set of the release; of what is `kept` there is one version, unless it is `moving`.
+fn choose(release: &Release, indexes: &Packages, kept: &Packages, moving: &BTreeSet<String>) -> Result<Packages> {
+    let mut chosen = Packages::new();
     // A set stands on at most one other, which then has no base of its own.
     let (first, second): (Vec<_>, Vec<_>) = release.debian.iter().partition(|(_, set)| set.on.is_none());
     for (name, set) in first.into_iter().chain(second) {
-        let mut packages = Vec::new();
-        for suite in &set.suites {
-            if !indexes.contains_key(suite.as_str()) {
-                stage.note(&format!("reading the index of {suite}"));
-                let index = debian::index::fetch(fetcher, store, &mirror, suite, "amd64").await?;
-                for note in &index.notes {
-                    ui.warn(note);
-                }
-                indexes.insert(suite, index.packages);
-            }
-            packages.extend(indexes[suite.as_str()].iter().cloned());
-        }
+        let kept = kept.get(name).map(Vec::as_slice).unwrap_or_default();
+        let fixed: BTreeSet<&str> =
+            kept.iter().map(|package| package.name.as_str()).filter(|name| !moving.contains(*name)).collect();
+        let new = set
+            .suites
+            .iter()
+            .flat_map(|suite| &indexes[suite])
+            .filter(|package| !fixed.contains(package.name.as_str()) && !kept.iter().any(|old| old.sha256 == package.sha256));
+        let packages: Vec<Package> = kept.iter().chain(new).cloned().collect();
+        let asked: BTreeSet<&String> = set.packages.iter().chain(kept.iter().map(|package| &package.name)).collect();
         let request = Request {
             essentials: set.essentials,
-            packages: set.packages.clone(),
+            packages: asked.into_iter().cloned().collect(),
             exclude: set.exclude.clone(),
             on_top_of: set.on.as_ref().and_then(|on| chosen.get(on)).cloned().unwrap_or_default(),
         };
         let found = debian::resolve(&packages, &request).with_context(|| format!("cannot resolve the package set `{name}`"))?;
         chosen.insert(name.clone(), found);
     }
-    chosen
-        .into_iter()
-        .map(|(name, packages)| Ok((name, packages.iter().map(LockedDeb::try_from).collect::<Result<Vec<_>, _>>()?)))
-        .collect()
+    Ok(chosen)
+}
+
+fn locked(chosen: &Packages) -> Result<Sets> {
+    let debs = |packages: &Vec<Package>| packages.iter().map(LockedDeb::try_from).collect::<Result<Vec<_>, _>>();
+    chosen.iter().map(|(name, packages)| Ok((name.clone(), debs(packages)?))).collect()
 }
 
 /// What differs between two choices: `name old → new`, one line each.
@@ -53,4 +137,77 @@ pub fn changes(before: &Sets, after: &Sets) -> Vec<String> {
         all.map(|(set, deb)| ((set.clone(), deb.name.clone()), deb.version.clone())).collect()
     };
     super::differences(&versions(before), &versions(after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Digest;
+    use crate::release::Catalog;
+
+    /// `name version; D: …; C: …`, a package a line.
+    fn packages(text: &str) -> Vec<Package> {
+        let package = |line: &str| {
+            let mut parts = line.split(';').map(str::trim);
+            let head = parts.next().unwrap();
+            let (name, version) = head.split_once(' ').unwrap();
+            let sha256 = Digest::of(head.as_bytes()).hex().to_owned();
+            let mut package = Package { name: name.into(), version: version.into(), sha256, ..Package::default() };
+            for part in parts {
+                match part.split_once(": ").unwrap() {
+                    ("D", text) => package.depends = text.into(),
+                    (_, text) => package.conflicts = text.into(),
+                }
+            }
+            package
+        };
+        text.split('\n').map(str::trim).filter(|line| !line.is_empty()).map(package).collect()
+    }
+
+    /// What becomes of a locked base and a set on top of it when these names are chosen anew.
+    fn check(base: &str, top: &str, mirror: &str, names: &[&str], expected: &[&str]) {
+        let mut release = Catalog::release("21.03").unwrap();
+        release.debian.retain(|name, _| ["base", "tools"].contains(&name.as_str()));
+        for (set, text) in [("base", base), ("tools", top)] {
+            let set = release.debian.get_mut(set).unwrap();
+            (set.essentials, set.suites, set.exclude) = (false, vec!["suite".into()], Vec::new());
+            // The first of a set is what was asked for.
+            set.packages = packages(text).into_iter().take(1).map(|package| package.name).collect();
+        }
+        let indexes = Packages::from([("suite".into(), packages(mirror))]);
+        let kept = Packages::from([("base".into(), packages(base)), ("tools".into(), packages(top))]);
+        let moving = names.iter().map(|name| (*name).to_owned()).collect();
+        let before = locked(&kept).unwrap();
+        let found = match choose_with(&release, &indexes, &kept, moving) {
+            Ok(after) => changes(&before, &locked(&after).unwrap()),
+            Err(error) => vec![format!("{error:#}")],
+        };
+        assert_eq!(found, expected, "{base} / {top} / {mirror} / {names:?}");
+    }
+
+    #[test]
+    fn only_what_is_named_and_what_that_forces_changes() {
+        let newer = "a 2; D: b\nb 2\nc 2\nd 2; D: e\ne 1";
+        check("a 1; D: b\nb 1", "c 1", newer, &["a"], &["a 1 → 2 (base)"]);
+        check("a 1; D: b\nb 1", "c 1", newer, &["b", "c"], &["b 1 → 2 (base)", "c 1 → 2 (tools)"]);
+        check("a 2\nb 2", "c 2", newer, &["a"], &[]);
+        // What is new is brought, and what needs the old one follows, in both directions.
+        check("a 1", "d 1", newer, &["d"], &["d 1 → 2 (tools)", "e 1 is new (tools)"]);
+        let pair = "a 2; D: b (= 2)\nb 2; D: a (= 2)\nc 2";
+        let both = ["a 1 → 2 (base)", "b 1 → 2 (base)"];
+        check("a 1; D: b (= 1)\nb 1; D: a (= 1)", "c 1", pair, &["a"], &both);
+        check("a 1; D: b (= 1)\nb 1; D: a (= 1)", "c 1", pair, &["b"], &both);
+        // Across sets too.
+        let across = "a 2\nc 2; D: a (>= 2)";
+        check("a 1", "c 1; D: a (>= 1)", across, &["c"], &["a 1 → 2 (base)", "c 1 → 2 (tools)"]);
+        check("a 1", "c 1; D: a (<< 2)", across, &["a"], &["a 1 → 2 (base)", "c 1 → 2 (tools)"]);
+        check("a 1\nb 1", "c 1", "a 2; C: b (<< 2)\nb 2", &["a"], &both);
+    }
+
+    #[test]
+    fn a_mirror_behind_the_lock_takes_nothing_back_and_what_cannot_be_met_is_said() {
+        check("a 2", "c 2", "a 1\nc 1", &["a", "c"], &[]);
+        let expected = "cannot resolve the package set `base`: `b (>= 2)`, asked for by `a 2`, cannot be met: there is `b 1`";
+        check("a 1; D: b\nb 1", "c 1", "a 2; D: b (>= 2)\nb 1\nc 1", &["a"], &[expected]);
+    }
 }

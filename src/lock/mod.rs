@@ -7,9 +7,11 @@
 
 mod change;
 mod debian;
+mod update;
 
 pub use change::{Requirements, Unmet, unmet};
-pub use debian::{Sets, changes as debian_changes, resolve as resolve_debian};
+pub use debian::{Sets, changes as debian_changes, resolve as resolve_debian, update as update_debian};
+pub use update::{Asked, Chosen};
 
 use crate::debian::LockedDeb;
 use crate::model::Digest;
@@ -82,17 +84,31 @@ impl Lock {
     }
 }
 
+/// All that differs between two locks but the trees' commits, one line each.
+pub fn changes(before: &Lock, after: &Lock) -> Vec<String> {
+    let mut lines = debian_changes(&before.debian, &after.debian);
+    lines.extend(python_changes(&before.python, &after.python));
+    lines
+}
+
 /// Pin by pin what differs: `name old → new`, one line each.
 pub fn python_changes(before: &PythonLock, after: &PythonLock) -> Vec<String> {
+    let builders = "builders".to_owned();
     let versions = |lock: &PythonLock| -> BTreeMap<(String, String), String> {
         let all = lock.environments.iter().flat_map(|(environment, pins)| pins.iter().map(move |pin| (environment, pin)));
-        all.filter_map(|(environment, pin)| {
-            let (name, version) = pin.split_once(' ')?;
-            Some(((environment.clone(), name.to_owned()), version.to_owned()))
-        })
-        .collect()
+        let builders = lock.builders.iter().map(|pin| (&builders, pin));
+        all.chain(builders)
+            .filter_map(|(environment, pin)| {
+                let (name, version) = pin.split_once(' ')?;
+                Some(((environment.clone(), name.to_owned()), version.to_owned()))
+            })
+            .collect()
     };
-    differences(&versions(before), &versions(after))
+    let mut lines = differences(&versions(before), &versions(after));
+    if before.cutoff != after.cutoff {
+        lines.push(format!("cut-off {} → {}", before.cutoff, after.cutoff));
+    }
+    lines
 }
 
 /// `place` and name → version, before and after; what is the same in several places is told once.

@@ -7,7 +7,7 @@ mod name;
 
 pub use canonical::canonical_json;
 pub use digest::Digest;
-pub use name::{Branch, EnvironmentId};
+pub use name::{Branch, EnvironmentId, nearest};
 
 /// Every file in an image carries this time: 2021-03-01T00:00:00Z.
 ///

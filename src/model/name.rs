@@ -23,18 +23,24 @@ impl Branch {
         } else {
             Fault::usage(format!("`{text}` is not the name of a release branch"))
         };
-        let mut nearest: Vec<_> = known.iter().collect();
-        nearest.sort_by_key(|name| distance(name, &wanted));
-        nearest.truncate(3);
-        let names: Vec<_> = nearest.iter().map(|name| format!("`{name}`")).collect();
-        Err(fault.hint(format!("known release branches: {}", names.join(", "))))
+        let nearest = nearest(&wanted, known.iter().map(String::as_str));
+        Err(fault.hint(format!("known release branches: {nearest}")))
     }
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Levenshtein's distance, to name what was probably meant.
+/// The three of `known` that were most probably meant, in backticks.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let mut known: Vec<&str> = known.into_iter().collect();
+    known.sort_by_key(|name| (distance(name, word), *name));
+    known.dedup();
+    let names: Vec<String> = known.iter().take(3).map(|name| format!("`{name}`")).collect();
+    names.join(", ")
+}
+
+/// Levenshtein's distance.
 fn distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();

@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 #[derive(Clone, Debug)]
 pub struct Asked {
+    /// As it was written.
+    pub text: String,
     /// Normal name.
     pub project: String,
     pub extras: Vec<String>,
@@ -65,6 +67,7 @@ pub fn parse(text: &str, python: &str) -> Result<Asked, PythonError> {
     })
     .map_err(|error| fault(error.to_string()))?;
     Ok(Asked {
+        text: text.to_owned(),
         project: normal_name(read.name.as_ref()),
         extras: read.extras.iter().map(ToString::to_string).collect(),
         applies: read.marker.evaluate(&environment, &[]),

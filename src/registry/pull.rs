@@ -8,6 +8,7 @@ use crate::oci::{END_MARKER, Layer};
 use crate::plan::{ImagePlan, LayerPlan};
 use crate::store::Store;
 use anyhow::{Context, Result};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use oci_client::errors::{OciDistributionError, OciErrorCode};
 use oci_client::manifest::{OciDescriptor, OciImageManifest};
 use std::io::{Read, Write};
@@ -15,7 +16,11 @@ use std::io::{Read, Write};
 /// The largest layer that is taken, uncompressed.
 const LARGEST: u64 = 8 << 30;
 
-/// Layers of an image that the registry has and `wanted` asks for, with the keys of their plans.
+/// Downloads at once.
+const SLOTS: usize = 4;
+
+/// Layers of an image that the registry has and `wanted` asks for go to `keep`, with the keys of
+/// their plans, each as soon as it is whole; says how many.
 ///
 /// The registry's word is taken for which plan a layer came from, as for an image that one
 /// pulls by tag; its bytes are verified against the image's config and manifest.
@@ -24,13 +29,14 @@ pub async fn pull(
     store: &Store,
     image: &ImagePlan,
     wanted: impl Fn(&LayerPlan) -> bool,
-) -> Result<Vec<(Digest, Layer)>> {
+    keep: impl Fn(&Digest, &Layer) -> Result<()>,
+) -> Result<usize> {
     let reference = registry.place.reference(&image.reference)?;
     let ask = || registry.client.pull_manifest_raw(&reference, &registry.auth, &[MANIFEST]);
     let answer = registry.retry(&format!("the manifest of `{reference}`"), ask).await;
     let bytes = match answer {
         Ok((bytes, _)) => bytes,
-        Err(error) if is_absent(&error) => return Ok(Vec::new()),
+        Err(error) if is_absent(&error) => return Ok(0),
         Err(error) => return Err(error),
     };
     let broken = || {
@@ -44,18 +50,22 @@ pub async fn pull(
     if diff_ids.len() != manifest.layers.len() {
         return Err(broken().into());
     }
-    let mut layers = Vec::new();
+    let mut taken = Vec::new();
     for (descriptor, diff_id) in manifest.layers.iter().zip(&diff_ids) {
         let key = descriptor.annotations.as_ref().and_then(|all| all.get(LAYER_KEY));
-        let Some(planned) = image.layers.iter().find(|layer| Some(layer.key().as_str()) == key.map(String::as_str)) else {
-            continue;
-        };
-        if wanted(planned) {
-            let layer = fetch(registry, store, &reference, descriptor, diff_id, &planned.title).await;
-            layers.push((planned.key(), layer.with_context(|| format!("cannot take the layer `{}`", planned.title))?));
+        let planned = image.layers.iter().find(|layer| Some(layer.key().as_str()) == key.map(String::as_str));
+        if let Some(planned) = planned.filter(|planned| wanted(planned)) {
+            taken.push((descriptor, diff_id, planned));
         }
     }
-    Ok(layers)
+    let count = taken.len();
+    let (reference, keep) = (&reference, &keep);
+    let downloads = taken.into_iter().map(|(descriptor, diff_id, planned)| async move {
+        let layer = fetch(registry, store, reference, descriptor, diff_id, &planned.title).await;
+        keep(&planned.key(), &layer.with_context(|| format!("cannot take the layer `{}`", planned.title))?)
+    });
+    stream::iter(downloads).buffer_unordered(SLOTS).try_collect::<Vec<()>>().await?;
+    Ok(count)
 }
 
 /// Where the registry has exactly this image, if it does.
