@@ -341,7 +341,7 @@ async fn keep(
     output: &Path,
 ) -> Result<()> {
     let write = |path: &Path, bytes: &[u8]| {
-        crate::store::write_atomically(path, bytes).with_context(|| format!("cannot write `{}`", path.display()))
+        crate::store::write_for_others(path, bytes).with_context(|| format!("cannot write `{}`", path.display()))
     };
     // An engine that does not answer any more takes no report away.
     let mut gathered = ci::logs(engine, &run.environment, output).await;

@@ -16,6 +16,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Seek, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
@@ -177,10 +178,20 @@ pub struct StoreLock {
 }
 
 /// Writes beside the target, syncs and renames: readers see the old or the new, never half.
+/// Only its owner may read it: much of what is written holds secrets.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_as(path, bytes, 0o600)
+}
+
+/// The same for what is made to be read by others, as far as the umask lets them.
+pub fn write_for_others(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_as(path, bytes, 0o666)
+}
+
+fn write_as(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let mut file = NamedTempFile::new_in(folder)?;
+    let mut file = tempfile::Builder::new().permissions(fs::Permissions::from_mode(mode)).tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_data()?;
     file.persist(path).map_err(|error| error.error)?;
@@ -246,6 +257,17 @@ impl BlobWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn results_are_for_others_and_the_rest_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
+        write_atomically(&folder.path().join("secret"), b"x").unwrap();
+        write_for_others(&folder.path().join("result"), b"x").unwrap();
+        // What the umask makes of any new file.
+        fs::write(folder.path().join("plain"), b"x").unwrap();
+        assert_eq!((mode("secret"), mode("result")), (0o600, mode("plain")));
+    }
 
     #[test]
     fn a_corrupt_blob_is_found_and_removed() {
