@@ -18,7 +18,7 @@ use crate::error::Fault;
 use crate::model::EnvironmentId;
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::Instant;
@@ -93,10 +93,9 @@ pub async fn start(engine: &dyn Engine, environment: &Environment, arguments: &[
         .map(drop)
 }
 
-/// Runs a verb of Compose to its end; what it said is in the error if it fails.
-pub async fn run_compose(environment: &Environment, arguments: &[&str]) -> Result<String> {
-    let output = compose(environment)
-        .args(arguments)
+/// How a command of Compose ended, and all that it said; it ends with whoever waits for it.
+pub async fn ended(command: &mut Command) -> Result<(ExitStatus, String)> {
+    let output = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
@@ -104,7 +103,13 @@ pub async fn run_compose(environment: &Environment, arguments: &[&str]) -> Resul
         .await
         .with_context(|| Fault::engine("`docker compose` cannot be started").hint("type `baibox doctor --fix`"))?;
     let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    if output.status.success() {
+    Ok((output.status, said))
+}
+
+/// Runs a verb of Compose to its end; what it said is in the error if it fails.
+pub async fn run_compose(environment: &Environment, arguments: &[&str]) -> Result<String> {
+    let (status, said) = ended(compose(environment).args(arguments)).await?;
+    if status.success() {
         return Ok(said);
     }
     let tail: Vec<&str> = said.lines().rev().take(15).collect::<Vec<_>>().into_iter().rev().collect();

@@ -10,7 +10,6 @@ use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Stdio;
 
 /// As much of what a linter says is shown.
 const LINES: usize = 40;
@@ -201,20 +200,15 @@ async fn lint(context: &Context, place: &Place, base: &str, linter: &Linter) -> 
 
 /// Exit code and words of a linter in a folder of the environment.
 async fn inside(place: &Place, folder: &Path, linter: &Linter) -> Result<(Option<i32>, String)> {
-    let output = stack::compose(&place.environment)
+    let mut command = stack::compose(&place.environment);
+    command
         .args(["exec", "-T", "--user", "dev", "--workdir"])
         .arg(folder)
         // The tree stays as it is.
         .args(["--env", "MYPY_CACHE_DIR=/tmp/mypy", &developed_in(&place.component.name), "python"])
-        .args(&linter.arguments)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .with_context(|| Fault::engine("`docker compose` cannot be started").hint("type `baibox doctor --fix`"))?;
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    Ok((output.status.code(), said.trim().to_owned()))
+        .args(&linter.arguments);
+    let (status, said) = stack::ended(&mut command).await?;
+    Ok((status.code(), said.trim().to_owned()))
 }
 
 fn few<'a>(lines: impl Iterator<Item = &'a str>) -> String {
