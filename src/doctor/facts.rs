@@ -101,7 +101,9 @@ pub struct Engine {
 
 impl Engine {
     pub fn rootless(&self) -> bool {
+        // Podman says it in a field that `docker info` leaves out: a user's storage tells.
         self.security_options.iter().flatten().any(|option| option.contains("name=rootless"))
+            || (self.podman && self.docker_root_dir.contains("/.local/share/containers/"))
     }
     /// Layers lie in a containerd image store, not with a graph driver.
     pub fn containerd_store(&self) -> bool {

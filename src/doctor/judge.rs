@@ -147,6 +147,11 @@ fn podman(facts: &Facts, engine: &Engine) -> Vec<Finding> {
                       and nobody later; `docker compose up` by hand waits for ever";
         findings.push(Finding::warning("health", detail));
     }
+    if engine.rootless() {
+        let detail = "rootless Podman cannot give compute sessions their ports: services run, sessions do not start";
+        let remedy = "take a rootful socket for sessions, or `baibox up --no-verify` to work without them";
+        findings.push(Finding::warning("sessions", detail).remedy(remedy));
+    }
     findings
 }
 

@@ -213,6 +213,14 @@ fn podman_is_known_with_what_it_lacks() {
     );
     check(
         |facts| {
+            podman(facts);
+            let Answer::Engine(engine) = &mut facts.engine else { panic!("it answers") };
+            engine.docker_root_dir = "/home/user/.local/share/containers/storage".into();
+        },
+        &[("sessions", Warning, None, "rootful socket")],
+    );
+    check(
+        |facts| {
             refused(facts, "Cannot connect to the Docker daemon");
             facts.daemon_runs = false;
             facts.daemon_installed = false;
