@@ -177,6 +177,9 @@ pub struct Up {
     /// Folder of a new environment [default: ./ID]
     #[arg(long, value_name = "FOLDER")]
     pub path: Option<PathBuf>,
+    /// Take this component of another release, such as agent=20.09; a new environment only
+    #[arg(long, value_name = "COMPONENT=BRANCH")]
+    pub component: Vec<String>,
     #[command(flatten)]
     pub sources: Sources,
     /// Give the agent the release's CUDA plug-in: `gpu`, `mock` with devices that are made up, or `off`
@@ -397,6 +400,9 @@ pub struct Releases {
     /// Make an environment of each and run hello world in it; needs `BAIBOX_IMAGES`, where the outcome is written
     #[arg(long)]
     pub verify: bool,
+    /// Verify with this component of another release, such as agent=20.09
+    #[arg(long, value_name = "COMPONENT=BRANCH", requires = "verify")]
+    pub component: Vec<String>,
     #[command(flatten)]
     pub sources: Sources,
 }

@@ -88,8 +88,7 @@ async fn image(context: &Context, environment: &Environment, name: &str, all: bo
 
 /// Cures say in words where they are: one of the words is the image's name.
 fn cures_of(release: &Release, image: &str) -> Vec<Cure> {
-    let concerns = |cure: &&Cure| cure.scope.split([',', ' ']).any(|word| word == image);
-    release.cures.iter().filter(concerns).cloned().collect()
+    release.cures.iter().filter(|cure| cure.concerns(image)).cloned().collect()
 }
 
 fn explain(builder: &Builder, plan: &Plan, image: &ImagePlan, layer: &LayerPlan) -> LayerExplanation {

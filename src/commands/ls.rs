@@ -33,7 +33,7 @@ pub async fn run(context: &Context) -> Result<()> {
         rows.push(row(environment, state));
         let ports = environment.ports.iter().filter(|(service, _)| !service.starts_with(DEBUG_PORT));
         values.push(json!({
-            "id": environment.id, "branch": environment.branch, "state": state, "folder": environment.folder,
+            "id": environment.id, "branch": environment.branch, "mix": environment.mix, "state": state, "folder": environment.folder,
             "ports": ports.collect::<BTreeMap<_, _>>(),
         }));
     }
@@ -47,11 +47,7 @@ pub async fn run(context: &Context) -> Result<()> {
 fn row(environment: &Environment, state: &str) -> Vec<String> {
     let ports = PORTS.map(|(_, service)| environment.ports.get(service).map(u16::to_string).unwrap_or_default());
     let path = environment.folder.display().to_string();
-    [environment.id.to_string(), environment.branch.to_string(), state.to_owned()]
-        .into_iter()
-        .chain(ports)
-        .chain([path])
-        .collect()
+    [environment.id.to_string(), environment.release_name(), state.to_owned()].into_iter().chain(ports).chain([path]).collect()
 }
 
 /// Services of each branch, read once.

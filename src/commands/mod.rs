@@ -21,6 +21,7 @@ mod home;
 mod leases;
 mod lifecycle;
 mod lock;
+mod mix;
 mod logs;
 mod ls;
 mod output;

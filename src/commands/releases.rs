@@ -1,9 +1,9 @@
-use super::{Context, delete, guard, up};
+use super::{Context, delete, guard, mix, up};
 use crate::cli::{Cli, Command, Releases, SourceChoice};
 use crate::environment::{self, Environment};
 use crate::error::{self, Fault};
 use crate::model::EnvironmentId;
-use crate::release::{Catalog, Era, Level, Row, VERIFIED, Verified};
+use crate::release::{Catalog, Era, Level, Mix, Row, VERIFIED, Verified, mix_name};
 use crate::{host, source, stack};
 use anyhow::{Context as _, Result};
 use clap::Parser;
@@ -19,6 +19,8 @@ struct Told {
     images_python: Option<String>,
     level: Level,
     verified: Option<Verified>,
+    /// Components of other releases that were tried in its stack, and how far that came.
+    mixes: Vec<(String, String)>,
 }
 
 pub async fn run(context: &Context, options: &Releases) -> Result<()> {
@@ -35,7 +37,13 @@ pub async fn run(context: &Context, options: &Releases) -> Result<()> {
         let runs = Catalog::branches()?.contains(&row.branch);
         let images_python = if runs { Some(Catalog::release(&row.branch)?.python) } else { None };
         let verified = seen.get(&row.branch).cloned();
-        Ok(Told { level: verified.as_ref().map(|seen| seen.level).unwrap_or_default(), verified, images_python, row })
+        Ok(Told {
+            mixes: mix::tried(&row.branch)?,
+            level: verified.as_ref().map(|seen| seen.level).unwrap_or_default(),
+            verified,
+            images_python,
+            row,
+        })
     };
     if named.is_empty() {
         let all = Catalog::rows()?.into_iter().map(told).collect::<Result<Vec<_>>>()?;
@@ -86,6 +94,7 @@ fn details(told: &Told) -> String {
         lines.push(vec!["  by".into(), format!("sources from {}, on {}", seen.sources, seen.platform)]);
         lines.extend(Some(&seen.stopped).filter(|why| !why.is_empty()).map(|why| vec!["  stopped".into(), why.clone()]));
     }
+    lines.extend(told.mixes.iter().map(|(mix, seen)| vec![format!("  {mix}"), seen.clone()]));
     lines.extend(row.lock.iter().map(|lock| vec!["lock".into(), format!("python.lock as {lock} writes it")]));
     lines.extend(row.components.iter().map(|(name, what)| vec![name.clone(), what.clone()]));
     lines.extend(row.missing.iter().map(|what| vec!["missing".into(), what.clone()]));
@@ -102,15 +111,28 @@ async fn verify(context: &Context, options: &Releases, branches: &[String]) -> R
     for branch in branches {
         Catalog::release(branch)?;
     }
+    let mix = match (branches, options.component.as_slice()) {
+        (_, []) => Mix::new(),
+        ([base], components) => mix::parse(components, base)?,
+        _ => {
+            return Err(Fault::usage("`--component` is for one release")
+                .hint("name it: `baibox releases --verify 21.03 …`")
+                .into());
+        }
+    };
+    if let [base] = branches {
+        Catalog::release(base)?.mixed(&mix)?;
+    }
     guard::sweep(context).await?;
     let mut all = Catalog::verified()?;
     let mut failed = Vec::new();
     for branch in branches {
-        let seen = one(context, options, branch).await?;
+        let seen = one(context, options, branch, &mix).await?;
+        let name = mix_name(branch, &mix);
         if seen.level != Level::HelloWorld {
-            failed.push(format!("{branch}: {}, then {}", seen.level, seen.stopped));
+            failed.push(format!("{name}: {}, then {}", seen.level, seen.stopped));
         }
-        all.insert(branch.clone(), seen);
+        all.insert(name, seen);
         // Written each time: what was seen stays, whatever comes after.
         let text = format!("# Written by `baibox releases --verify`, by nobody else.\n\n{}", toml::to_string(&all)?);
         let path = Path::new(&images).join(VERIFIED);
@@ -123,12 +145,12 @@ async fn verify(context: &Context, options: &Releases, branches: &[String]) -> R
 }
 
 /// The whole line for one release, in an environment that goes again.
-async fn one(context: &Context, options: &Releases, branch: &str) -> Result<Verified> {
+async fn one(context: &Context, options: &Releases, branch: &str, mix: &Mix) -> Result<Verified> {
     let id = EnvironmentId::parse(&format!("verify-{}-{}", branch.replace('.', ""), environment::random_word(6)))?;
     let scratch = tempfile::tempdir_in(context.store.temporary())?;
     let folder = scratch.path().join(id.as_str());
     let watched = guard::watch(&id)?;
-    let came = line(context, options, branch, &id, &folder).await;
+    let came = line(context, options, (branch, mix), &id, &folder).await;
     let mut level = Level::CatalogOnly;
     let mut stopped = String::new();
     match came {
@@ -155,9 +177,16 @@ async fn one(context: &Context, options: &Releases, branch: &str) -> Result<Veri
     Ok(Verified { level, date, sources, platform, stopped })
 }
 
-async fn line(context: &Context, options: &Releases, branch: &str, id: &EnvironmentId, folder: &Path) -> Result<()> {
+async fn line(
+    context: &Context,
+    options: &Releases,
+    (branch, mix): (&str, &Mix),
+    id: &EnvironmentId,
+    folder: &Path,
+) -> Result<()> {
     let folder = folder.to_str().context("the store's path is not UTF-8")?;
     let words = ["baibox", "up", "--branch", branch, "--env", id.as_str(), "--path", folder];
+    let words = words.map(String::from).into_iter().chain(mix::words(mix));
     let Command::Up(mut wanted) = Cli::try_parse_from(words)?.command else { unreachable!("the words say `up`") };
     wanted.sources.source = options.sources.source;
     wanted.sources.git_base.clone_from(&options.sources.git_base);

@@ -247,7 +247,7 @@ fn own_trees(options: &Sources, release: &Release) -> Result<BTreeMap<String, Pa
 }
 
 /// `COMPONENT=VALUE` of an option, checked.
-fn by_component(option: &str, texts: &[String], release: &Release) -> Result<BTreeMap<String, String>> {
+pub fn by_component(option: &str, texts: &[String], release: &Release) -> Result<BTreeMap<String, String>> {
     let parsed = texts.iter().map(|text| {
         let (name, value) =
             text.split_once('=').filter(|(name, value)| !name.is_empty() && !value.is_empty()).ok_or_else(|| {

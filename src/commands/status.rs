@@ -28,7 +28,7 @@ pub async fn run(context: &Context, options: &Status) -> Result<()> {
 
 fn value(environment: &Environment, containers: &[Container]) -> serde_json::Value {
     json!({
-        "id": environment.id, "branch": environment.branch, "folder": environment.folder,
+        "id": environment.id, "branch": environment.branch, "mix": environment.mix, "folder": environment.folder,
         "ports": environment.ports, "containers": containers,
     })
 }
@@ -46,7 +46,7 @@ fn text(environment: &Environment, containers: &[Container]) -> String {
     format!(
         "{} (release {}) in {}\n\n{}",
         environment.id,
-        environment.branch,
+        environment.release_name(),
         environment.folder.display(),
         crate::ui::table(&rows)
     )

@@ -36,6 +36,7 @@ async fn line(context: &Context, options: Up) -> Result<Option<Environment>> {
     if environment.home.is_none() {
         environment.home = Some(context.home().await?);
     }
+    super::mix::choose(context, &mut environment, &options.component)?;
     choose_cuda(&mut environment, &options, &here).await?;
     let release = environment.release()?;
     if options.dry_run {
@@ -78,7 +79,7 @@ async fn line(context: &Context, options: Up) -> Result<Option<Environment>> {
 
 /// What is said of CUDA is remembered; a GPU must be there before anything is made for it.
 async fn choose_cuda(environment: &mut Environment, options: &Up, here: &Path) -> Result<()> {
-    let release = Catalog::release(environment.branch.as_str())?;
+    let release = Catalog::release(environment.branch.as_str())?.mixed(&environment.mix)?;
     environment.cuda = match options.cuda {
         None => environment.cuda,
         Some(CudaChoice::Off) => None,
@@ -151,7 +152,7 @@ fn summary(context: &Context, environment: &Environment) {
     let rows: Vec<String> = rows.iter().map(|(name, text)| format!("  {name:<9} {text}")).collect();
     context.ui.say(&format!(
         "\nrelease {} runs as `{id}` in {folder}\n{}\n\ntime: {}",
-        environment.branch,
+        environment.release_name(),
         rows.join("\n"),
         stages.join(", ")
     ));

@@ -48,6 +48,7 @@ pub fn create(
         ulimits: None,
         debug: BTreeMap::new(),
         references: BTreeMap::new(),
+        mix: BTreeMap::new(),
         cuda: None,
         adopted,
         owner: None,

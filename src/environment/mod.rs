@@ -8,7 +8,7 @@ pub use lease::{free_port, free_subnet, listens_nowhere};
 
 use crate::error::Fault;
 use crate::model::{Branch, EnvironmentId};
-use crate::release::{Catalog, Cuda, Release};
+use crate::release::{Catalog, Cuda, Mix, Release, mix_name};
 use crate::store::{Store, write_atomically};
 use anyhow::{Context, Result};
 use rand::Rng;
@@ -40,6 +40,9 @@ pub struct Environment {
     /// Branches, tags and commits that were asked for, by component.
     #[serde(default)]
     pub references: BTreeMap<String, String>,
+    /// Components that are of other releases.
+    #[serde(default)]
+    pub mix: Mix,
     /// Devices of the agent's CUDA plug-in, if it has one.
     #[serde(default)]
     pub cuda: Option<Cuda>,
@@ -88,9 +91,13 @@ impl Environment {
         let used = |service: &str| service.strip_prefix(DEBUG_PORT).is_none_or(|service| self.debug.contains_key(service));
         self.ports.iter().filter(|(service, _)| used(service)).map(|(service, port)| (service.as_str(), *port)).collect()
     }
+    /// Its release, and what is of others: `21.03+agent=20.09`.
+    pub fn release_name(&self) -> String {
+        mix_name(self.branch.as_str(), &self.mix)
+    }
     /// What it is made of.
     pub fn release(&self) -> Result<Release> {
-        let release = Catalog::release(self.branch.as_str())?;
+        let release = Catalog::release(self.branch.as_str())?.mixed(&self.mix)?;
         match self.cuda {
             Some(cuda) => Ok(release.with_cuda(cuda)?),
             None => Ok(release),

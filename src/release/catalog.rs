@@ -166,6 +166,11 @@ impl Catalog {
                 found.insert(path[folder.len() + 1..].to_owned(), path);
             }
         }
+        for (component, branch) in &release.mix {
+            let own = |place: &String| place.split('/').next() == Some(component);
+            found.retain(|place, _| !own(place));
+            found.extend(Self::templates(&Self::release(branch.as_str())?)?.into_iter().filter(|(place, _)| own(place)));
+        }
         Ok(found)
     }
 }

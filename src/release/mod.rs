@@ -5,10 +5,12 @@ mod catalog;
 mod check;
 mod cuda;
 mod merge;
+mod mix;
 mod row;
 
 pub use catalog::Catalog;
 pub use cuda::{Cuda, CudaData};
+pub use mix::{Mix, mix_name};
 pub use row::{Level, Row, VERIFIED, Verified};
 
 use crate::debian::{LockedDeb, Options};
@@ -67,6 +69,9 @@ pub struct Release {
     pub debian_lock: BTreeMap<String, Vec<LockedDeb>>,
     #[serde(skip)]
     pub python_lock: Option<PythonLock>,
+    /// Components that are of other releases.
+    #[serde(skip)]
+    pub mix: Mix,
 }
 
 /// How the sources of a release are laid out.
@@ -169,6 +174,9 @@ pub struct Component {
     /// What else the tree is published as.
     #[serde(default)]
     pub parts: Vec<PublishedPart>,
+    /// The other release whose program alone imports it, in a mix.
+    #[serde(skip)]
+    pub library_of: Option<String>,
 }
 
 /// One of the wheels that a repository is published as.
@@ -251,6 +259,13 @@ pub struct KnownFailure {
     /// `module::test` as JUnit names them, or the beginning of several.
     pub test: String,
     pub reason: String,
+}
+
+impl Cure {
+    /// Whether it is of an image, service or component: its scope has that word.
+    pub fn concerns(&self, name: &str) -> bool {
+        self.scope.split([',', ' ']).any(|word| word == name)
+    }
 }
 
 impl Component {

@@ -143,7 +143,8 @@ mod tests {
     fn what_was_seen_is_of_releases_that_are_known() {
         let known = Catalog::known().unwrap();
         for (branch, seen) in Catalog::verified().unwrap() {
-            assert!(known.contains(&branch), "{branch}");
+            let base = branch.split('+').next().unwrap_or_default();
+            assert!(known.iter().any(|known| known == base), "{branch}");
             assert_eq!(seen.stopped.is_empty(), seen.level == Level::HelloWorld, "{branch}");
         }
     }

@@ -21,7 +21,7 @@ const DEBUGGER: u16 = 5678;
 pub fn editor_files(environment: &Environment, release: &Release) -> Result<BTreeMap<String, String>> {
     let layout = Layout::here(environment)?;
     let mut files = BTreeMap::new();
-    for component in std::iter::once(None).chain(release.components.iter().map(Some)) {
+    for component in std::iter::once(None).chain(developed(release).map(Some)) {
         // A name of its own is looked for one level deep, the default at the top.
         let place = match component {
             None => ".devcontainer/devcontainer.json".to_owned(),
@@ -36,6 +36,11 @@ pub fn editor_files(environment: &Environment, release: &Release) -> Result<BTre
     let launch = json!({ "version": "0.2.0", "configurations": attach.collect::<Vec<_>>() });
     files.insert(".vscode/launch.json".into(), format!("{launch:#}\n"));
     Ok(files)
+}
+
+/// Components that a dev container is of; a library of another release is seen in that of its program.
+fn developed(release: &Release) -> impl Iterator<Item = &Component> {
+    release.components.iter().filter(|component| component.library_of.is_none())
 }
 
 /// What scripts make in each clone is not committed; all else is, whatever the repository
