@@ -23,3 +23,22 @@ fn another_release_says_hello_from_its_own_data() {
     assert!(std::fs::read_to_string(state.join("agent/agent.toml")).unwrap().contains("bind-host"));
     world.succeeds(&["delete", &world.id, "--yes"]);
 }
+
+#[test]
+#[ignore = "needs an engine and package mirrors: run tests/all"]
+fn a_webserver_of_another_release_stands_in_a_stack_with_its_own_libraries() {
+    let scratch = tempfile::tempdir().unwrap();
+    let world = World::new(scratch.path(), "mix");
+    let place = world.folder.to_str().unwrap();
+    let up =
+        ["up", "--branch", "21.03", "--component", "webserver=20.09", "--env", &world.id, "--path", place, "--source", "pypi"];
+    let said = world.succeeds(&up);
+    assert!(said.contains("21.03+webserver=20.09") && said.contains("Hello World!"), "{said}");
+    let version = "import importlib.metadata as m; print(m.version('backend.ai-client'))";
+    assert!(world.inside("workspace", &["python", "-c", version]).contains("21.3."));
+    assert!(world.inside("webserver", &["python", "-c", version]).contains("20.9."));
+    assert!(world.succeeds(&["ls"]).contains("21.03+webserver=20.09"));
+    let refused = world.baibox(&["up", "--env", &world.id, "--component", "agent=20.09"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", String::from_utf8_lossy(&refused.stderr));
+    world.succeeds(&["delete", &world.id, "--yes"]);
+}
