@@ -5,7 +5,9 @@
 
 use baibox::debian::{self, Database, Options};
 use baibox::oci::{Node, Tree, compare};
+use baibox::python::pex::PexLock;
 use baibox::python::{Layout, PythonLock, requirement, wheel};
+use baibox::source;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::rngs::StdRng;
@@ -13,6 +15,7 @@ use rand::{Rng, SeedableRng};
 use sha2::{Digest as _, Sha256};
 use std::io::{Cursor, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 
 fn rounds() -> u64 {
     baibox::host::variable("BAIBOX_ROUNDS").map_or(3000, |text| text.parse().expect("`BAIBOX_ROUNDS` is a number"))
@@ -73,10 +76,20 @@ fn seal(tar: &mut [u8]) {
 fn under_fire(
     name: &str,
     corpus: &[Vec<u8>],
+    prepare: impl FnMut(&mut StdRng, Vec<u8>) -> Vec<u8>,
+    parse: impl Fn(&[u8]) -> bool,
+) {
+    under_fire_for(rounds(), name, corpus, prepare, parse);
+}
+
+fn under_fire_for(
+    rounds: u64,
+    name: &str,
+    corpus: &[Vec<u8>],
     mut prepare: impl FnMut(&mut StdRng, Vec<u8>) -> Vec<u8>,
     parse: impl Fn(&[u8]) -> bool,
 ) {
-    let (mut taken, rounds) = (0, rounds());
+    let mut taken = 0;
     for seed in 0..rounds {
         let mut random = StdRng::seed_from_u64(seed);
         let input = corpus[random.random_range(0..corpus.len())].clone();
@@ -360,9 +373,64 @@ fn texts() {
     let head = b"python = '3.9'\ncutoff = '2022-04-01'\nbuilders = []\nfile = []\n[environments]\nx = []\n".to_vec();
     let corpus = [head, lock[start..].to_vec()];
     under_fire("locks", &corpus, text, |bytes| PythonLock::parse(&String::from_utf8_lossy(bytes)).is_ok());
+    let pex = r#"// made by pex
+{"locked_resolves": [{"locked_requirements": [
+ {"project_name": "a.b", "version": "1.0", "requires_dists": ["c>=1"], "artifacts":
+  [{"algorithm": "sha256", "hash": "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    "url": "https://files.example/a_b-1.0-py3-none-any.whl"}]}]}]}"#;
+    under_fire("locks of pex", &[pex.as_bytes().to_vec()], text, |bytes| {
+        let lock = PexLock::parse(&String::from_utf8_lossy(bytes));
+        lock.is_ok_and(|lock| lock.requirements().iter().all(|line| requirement::parse(line, "3.9").is_ok()))
+    });
     let corpus = ["aiohttp[speedups]>=3.7,<4; python_version < '3.10'", "x", "y~=1.0 ; sys_platform == 'win32'"];
     let corpus = corpus.map(|text| text.as_bytes().to_vec());
     under_fire("requirements", &corpus, text, |bytes| requirement::parse(&String::from_utf8_lossy(bytes), "3.9").is_ok());
+}
+
+/// Everything below a folder, and for links where they lead.
+fn below(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let is_folder = path.symlink_metadata().unwrap().is_dir();
+        found.push(path.clone());
+        if is_folder && !path.ends_with(".git") {
+            below(&path, found);
+        }
+    }
+}
+
+#[test]
+fn source_distributions() {
+    let sdist = tar_of(&[
+        ("x-1/setup.py", Node::file(0o755, "setup()\n")),
+        ("x-1/src/x/__init__.py", Node::file(0o644, "value = 1\n")),
+        ("x-1/src/x/link", Node::Symlink { target: "../../setup.py".into() }),
+        (&("x-1/".to_owned() + &"d/".repeat(60) + "long"), Node::file(0o644, "deep")),
+    ]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let unpack = |bytes: &[u8]| {
+        let scratch = tempfile::tempdir().unwrap();
+        let tree = scratch.path().join("trees/x");
+        let outcome = runtime.block_on(source::unpack(&[("x-1.tar.gz", bytes)], "21.03", &tree));
+        // Nothing is beside the tree, nothing half-made, and no link leads out of it.
+        let mut found = Vec::new();
+        below(scratch.path(), &mut found);
+        let root = scratch.path().canonicalize().unwrap().join("trees/x");
+        assert!(found.iter().all(|path| path.starts_with(&tree) || tree.starts_with(path)), "{found:?}");
+        for link in found.iter().filter(|path| path.is_symlink()) {
+            assert!(link.canonicalize().map_or(true, |target| target.starts_with(&root)), "{}", link.display());
+        }
+        assert_eq!(outcome.is_ok(), tree.exists());
+        outcome.is_ok()
+    };
+    assert!(unpack(&gzip(&sdist)));
+    let inside = |random: &mut StdRng, mut bytes: Vec<u8>| {
+        change(random, &mut bytes);
+        seal(&mut bytes);
+        gzip(&bytes)
+    };
+    // One that is taken becomes a git repository, by several processes.
+    under_fire_for(rounds() / 20, "source distributions", &[sdist], inside, unpack);
 }
 
 #[test]
