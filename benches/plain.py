@@ -33,7 +33,8 @@ lines = [
     f"FROM {base} AS base",
     "ENV PATH=/opt/venv/bin:$PATH PIP_CERT=/etc/ssl/certs/ca-certificates.crt PIP_DISABLE_PIP_VERSION_CHECK=1",
     "COPY .baibox/%s/plain/ca-certificates.crt /tmp/" % name,
-    "RUN echo Acquire::Retries 9\; > /etc/apt/apt.conf.d/retries && apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends build-essential"
+    "RUN echo 'Acquire::Retries 9;' > /etc/apt/apt.conf.d/retries && apt-get update"
+    " && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends build-essential"
     " ca-certificates curl git iproute2 less nano openssh-client procps python3-dev python3-venv"
     " && rm -rf /var/lib/apt/lists/* && cp /tmp/ca-certificates.crt /etc/ssl/certs/",
     "RUN python3 -m venv /opt/venv && useradd --create-home --uid 1000 --shell /bin/bash dev",

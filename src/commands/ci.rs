@@ -5,7 +5,7 @@ use crate::build::Outcome;
 use crate::ci::{self, Case, Counts, RECORD_VERSION, Record, Report};
 use crate::cli::Ci;
 use crate::engine::{Engine, Facts};
-use crate::environment::{self, Environment};
+use crate::environment::{self, Environment, Home};
 use crate::error::{self, Exit, Fault};
 use crate::model::EnvironmentId;
 use crate::release::{Catalog, Component, Release};
@@ -43,7 +43,7 @@ pub async fn run(context: &Context, options: &Ci) -> Result<()> {
     guard::sweep(context).await?;
     let engine = context.engine().await?;
     let facts = engine.facts().await?;
-    let environment = create(context, &release, &engine.subnets().await?)?;
+    let environment = create(context, &release, &engine.subnets().await?, context.home().await?)?;
     let watched = guard::watch(&environment.id)?;
     let mut run = Run {
         environment,
@@ -116,7 +116,7 @@ fn empty(output: &Path) -> Result<()> {
 }
 
 /// A new environment that goes with this process, in a folder that engines in virtual machines see too.
-fn create(context: &Context, release: &Release, subnets: &[String]) -> Result<Environment> {
+fn create(context: &Context, release: &Release, subnets: &[String], home: Home) -> Result<Environment> {
     let _choosing = context.store.lock("environments")?;
     let id = EnvironmentId::parse(&format!("ci-{}", environment::random_word(8)))?;
     let folder = context.store.root().join("ci").join(id.as_str());
@@ -127,6 +127,7 @@ fn create(context: &Context, release: &Release, subnets: &[String]) -> Result<En
     let ports = release.ports.iter().map(|(service, usual)| (service.clone(), usual + block)).collect();
     let mut environment = environment::create(id, branch, folder, &ports, &all, subnets)?;
     environment.owner = Some(host::process());
+    environment.home = Some(home);
     environment.save(&context.store)?;
     Ok(environment)
 }

@@ -63,10 +63,16 @@ pub async fn run(context: &Context, options: &Guard) -> Result<()> {
 /// Removes environments whose owners died together with their guards.
 pub async fn sweep(context: &Context) -> Result<()> {
     for environment in environment::list(&context.store)? {
-        if environment.owner.as_deref().is_some_and(crate::host::has_ended) {
-            context.ui.remark("ci", &format!("removing `{}`, whose process has ended", environment.id));
-            remove(context, &environment).await?;
+        if !environment.owner.as_deref().is_some_and(crate::host::has_ended) {
+            continue;
         }
+        // Forgotten here, nobody would find what it has on its own engine.
+        if let Err(elsewhere) = context.at_home(&environment).await {
+            context.ui.remark("ci", &format!("`{}` stays, whose process has ended: {elsewhere:#}", environment.id));
+            continue;
+        }
+        context.ui.remark("ci", &format!("removing `{}`, whose process has ended", environment.id));
+        remove(context, &environment).await?;
     }
     Ok(())
 }
