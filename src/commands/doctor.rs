@@ -10,11 +10,12 @@ const FIX: &str = "baibox doctor --fix";
 
 pub async fn run(context: &Context, options: &Doctor) -> Result<()> {
     let here = std::env::current_dir()?;
-    let findings = doctor::examine(&here).await;
+    let (findings, editors) = tokio::join!(doctor::examine(&here), doctor::examine_editors());
     if options.install {
         return doctor::install(&findings, &context.store, &context.ui).await;
     }
     let mut findings = mend(context, &here, findings, options.fix).await?;
+    findings.push(editors);
     if options.cuda {
         findings.extend(doctor::examine_cuda(&here).await);
     }

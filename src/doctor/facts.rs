@@ -186,7 +186,7 @@ pub fn compose_serves(version: &str) -> bool {
 }
 
 /// `2`, `26`, `1` and `4` of `v2.26.1-4`, without an epoch.
-fn numbers(version: &str) -> Vec<u64> {
+pub fn numbers(version: &str) -> Vec<u64> {
     let version = version.trim().trim_start_matches('v');
     let version = version.split_once(':').map_or(version, |(_, rest)| rest);
     let parts = version.split(|letter: char| !letter.is_ascii_digit());

@@ -262,7 +262,7 @@ impl Finding {
     pub(super) fn fine(name: &'static str, detail: String) -> Self {
         Self { name, state: State::Fine, detail, remedy: None, fix: None }
     }
-    fn warning(name: &'static str, detail: impl Into<String>) -> Self {
+    pub(super) fn warning(name: &'static str, detail: impl Into<String>) -> Self {
         Self { state: State::Warning, ..Self::fine(name, detail.into()) }
     }
     pub(super) fn fault(name: &'static str, detail: impl Into<String>) -> Self {

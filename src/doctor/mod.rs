@@ -5,6 +5,7 @@
 mod apt;
 mod command;
 mod cuda;
+mod editors;
 mod facts;
 mod judge;
 mod look;
@@ -49,7 +50,7 @@ pub enum Fix {
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
     /// `git`, `engine`, `init`, `health`, `context`, `storage`, `compose`, `kernel`, `limits`, `memory`, `disk` or `ports`;
-    /// `gpu-driver`, `gpu-toolkit` or `gpu-runtime` when they are asked for.
+    /// `gpu-driver`, `gpu-toolkit` or `gpu-runtime` when they are asked for, and `editors`.
     pub name: &'static str,
     pub state: State,
     pub detail: String,
@@ -62,6 +63,11 @@ pub struct Finding {
 pub async fn examine_cuda(folder: &Path) -> Vec<Finding> {
     let (facts, nvidia) = tokio::join!(look(folder), cuda::nvidia());
     cuda::judge(&facts, &nvidia)
+}
+
+/// Looks for the command that opens dev containers without an editor.
+pub async fn examine_editors() -> Finding {
+    editors::judge(editors::reference_cli().await)
 }
 
 /// Looks at this host for an environment in `folder`, and changes nothing.
