@@ -1,9 +1,11 @@
 //! What goes wrong outside, on a real engine or against servers that fail: an error that
 //! says so, nothing lost, and the same command succeeds once the cause is gone.
 
+mod world;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 fn command(folder: &Path, arguments: &[&str]) -> Command {
@@ -207,5 +209,92 @@ fn an_up_that_is_ended_goes_on_when_it_is_typed_again() {
     assert_eq!((code, text.as_str()), (Some(0), ""));
 
     let (code, text) = baibox(&["delete", &id, "--yes", "--force"]);
+    assert_eq!(code, Some(0), "{text}");
+}
+
+/// A second Docker daemon with data of its own, whose bridge and rules are in a network namespace: the host's stay.
+struct Daemon {
+    folder: PathBuf,
+    child: Option<Child>,
+}
+
+impl Daemon {
+    fn socket(&self) -> String {
+        format!("unix://{}", self.folder.join("socket").display())
+    }
+    fn start(&mut self) {
+        let place = |name: &str| self.folder.join(name).display().to_string();
+        let mut daemon = as_root("unshare");
+        daemon.args(["--net", "dockerd", "--bridge", "none", "--iptables=false", "--host", &self.socket()]);
+        for option in ["data-root", "exec-root", "pidfile"] {
+            daemon.arg(format!("--{option}={}", place(option)));
+        }
+        let log = std::fs::File::create(self.folder.join("log")).unwrap();
+        self.child = Some(daemon.stdout(Stdio::null()).stderr(log).spawn().unwrap());
+        world::wait_until("the second daemon answers", || {
+            let asked = Command::new("docker").args(["--host", &self.socket(), "version"]).output().unwrap();
+            asked.status.success()
+        });
+    }
+    fn end(&mut self, signal: &str) {
+        let Some(mut child) = self.child.take() else { return };
+        // Its own number: the child may be `sudo`.
+        if let Ok(pid) = std::fs::read_to_string(self.folder.join("pidfile")) {
+            let _ = as_root("kill").args([signal, pid.trim()]).status();
+        }
+        child.wait().unwrap();
+        // Its containerd dies with it; the next daemon must not go by that one's number.
+        let _ = as_root("rm").arg("-f").arg(self.folder.join("exec-root/containerd/containerd.pid")).status();
+    }
+    /// Layers that were unpacked and registered.
+    fn layers(&self) -> usize {
+        let list = "ls -d image/*/layerdb/sha256/* 2> /dev/null | wc -l";
+        let counted = as_root("sh").args(["-c", &format!("cd {}/data-root && {list}", self.folder.display())]).output().unwrap();
+        String::from_utf8_lossy(&counted.stdout).trim().parse().unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.end("-TERM");
+        let _ = as_root("umount").arg("--quiet").arg(self.folder.join("data-root")).status();
+        let _ = as_root("rm").arg("-rf").args(["data-root", "exec-root"].map(|name| self.folder.join(name))).status();
+    }
+}
+
+#[test]
+#[ignore = "needs root, an engine and package mirrors: run tests/all"]
+fn an_engine_that_dies_while_it_takes_images_is_told_and_gets_them_when_it_is_back() {
+    let scratch = tempfile::tempdir().unwrap();
+    let id = format!("baibox-engine-dies-{}", std::process::id());
+    let mut daemon = Daemon { folder: scratch.path().to_owned(), child: None };
+    daemon.start();
+    let baibox = |arguments: &[&str], socket: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_baibox"));
+        command.args(arguments).current_dir(scratch.path()).env("DOCKER_HOST", socket);
+        command
+    };
+    let up = ["up", "--branch", "21.03", "--env", &id, "--path", "here", "--source", "pypi", "--no-verify"];
+    let mut child = baibox(&up, &daemon.socket()).stderr(Stdio::piped()).spawn().unwrap();
+    world::wait_until("some layers are taken", || daemon.layers() > 2 || child.try_wait().unwrap().is_some());
+    daemon.end("-KILL");
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{text}");
+    assert!(text.contains("load: stopped") && text.contains("the container engine went away"), "{text}");
+    assert!(text.contains("cause: the engine did not take the images to their end"), "{text}");
+    assert!(text.contains("hint: then type the same command again"), "{text}");
+    let build = ["build", "--env", &id, "--locked"];
+    let (code, text) = run(&mut baibox(&build, &daemon.socket()));
+    assert_eq!(code, Some(4), "{text}");
+    assert!(text.contains("no container engine answers at unix://"), "{text}");
+
+    daemon.start();
+    // Every byte that is sent is verified: what the store has is whole.
+    let (code, text) = run(&mut baibox(&build, &daemon.socket()));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.starts_with("load: 9 images") && !text.contains("build:"), "{text}");
+    assert_eq!(run(&mut baibox(&build, &daemon.socket())), (Some(0), String::new()), "nothing is left to do");
+    let (code, text) = run(&mut baibox(&["delete", &id, "--yes", "--force"], &daemon.socket()));
     assert_eq!(code, Some(0), "{text}");
 }

@@ -16,7 +16,7 @@ pub use check::first_difference;
 pub use report::{LayerReport, Made};
 
 use crate::debian::Mirror;
-use crate::engine::{Executor, HeldImage};
+use crate::engine::{Executor, HeldImage, is_gone};
 use crate::error::Fault;
 use crate::fetch::{Fetcher, OFFLINE_HINT};
 use crate::model::Digest;
@@ -276,7 +276,7 @@ impl Builder {
         let sent = self.send(&lacking, &absent).await;
         let complete = match sent {
             Ok(_) => self.all_held(&lacking).await?,
-            Err(error) if was_corrupt(&error) => return Err(error),
+            Err(error) if was_corrupt(&error) || is_gone(&error) => return Err(error),
             Err(_) => false,
         };
         let bytes = if complete {

@@ -44,7 +44,7 @@ mod verify;
 mod watch;
 
 use crate::cli::{Cli, Command, One};
-use crate::engine::{Docker, Engine, Executor, Sandbox};
+use crate::engine::{self, Docker, Engine, Executor, Sandbox};
 use crate::environment::{self, Environment};
 use crate::error::{self, Exit, Fault};
 use crate::fetch::Fetcher;
@@ -135,6 +135,7 @@ pub fn run(cli: Cli) -> Exit {
     match outcome {
         Ok(()) => Exit::Done,
         Err(error) => {
+            let error = if engine::is_gone(&error) { without_engine(error) } else { error };
             ui.fail(&error::render(&error));
             error::exit_of(&error)
         }
@@ -149,6 +150,19 @@ async fn interrupted() -> anyhow::Error {
     }
     let fault = Fault { exit: Exit::Interrupted, ..Fault::new("stopped by Ctrl-C; what was finished is kept") };
     fault.hint("type the same command again: it goes on from here").into()
+}
+
+/// The engine was there when the command began.
+fn without_engine(error: anyhow::Error) -> anyhow::Error {
+    if error::exit_of(&error) == Exit::Engine {
+        return error;
+    }
+    let fault = Fault::engine("the container engine went away; what was finished is kept");
+    error.context(
+        fault
+            .hint("start it again: `baibox doctor` says how, `baibox doctor --fix` does it")
+            .hint("then type the same command again: it goes on from here"),
+    )
 }
 
 async fn dispatch(cli: Cli, ui: Ui) -> Result<()> {

@@ -90,6 +90,27 @@ fn unless_absent<T>(answer: Result<T, ApiError>) -> Result<Option<T>, ApiError> 
     }
 }
 
+/// Whether a failure is that the engine is not there any more, or broke off.
+pub fn is_gone(error: &anyhow::Error) -> bool {
+    let lost = |cause: &ApiError| {
+        matches!(
+            cause,
+            ApiError::HyperLegacyError { .. }
+                | ApiError::HyperResponseError { .. }
+                | ApiError::IOError { .. }
+                | ApiError::SocketNotFoundError(_)
+        )
+    };
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(lost))
+}
+
+/// Images were not taken.
+fn refused(said: ApiError) -> anyhow::Error {
+    let error = anyhow::Error::from(said);
+    let what = if is_gone(&error) { "the engine did not take the images to their end" } else { "the engine refused the images" };
+    error.context(what)
+}
+
 /// Blocking writes become chunks of a request body.
 struct Chunks(tokio::sync::mpsc::Sender<Bytes>);
 
@@ -179,11 +200,9 @@ impl Executor for Docker {
         let written = writing.await.context("the archive was not written")?;
         match (written, failure) {
             // The engine stopped reading: what it says is the reason.
-            (Err(error), Some(said)) if error.kind() == io::ErrorKind::BrokenPipe => {
-                return Err(said).context("the engine refused the images");
-            }
+            (Err(error), Some(said)) if error.kind() == io::ErrorKind::BrokenPipe => return Err(refused(said)),
             (Err(error), _) => return Err(error).context("cannot send the images to the engine"),
-            (Ok(()), Some(said)) => return Err(said).context("the engine refused the images"),
+            (Ok(()), Some(said)) => return Err(refused(said)),
             (Ok(()), None) => {}
         }
         // A containerd store says this, ends with success, and keeps a broken image.

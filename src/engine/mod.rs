@@ -8,7 +8,7 @@ mod fake;
 mod podman;
 pub mod sandbox;
 
-pub use docker::Docker;
+pub use docker::{Docker, is_gone};
 #[cfg(test)]
 pub use fake::Fake;
 pub use sandbox::Sandbox;
