@@ -2,6 +2,7 @@
 
 mod world;
 
+use std::process::{Command, Output};
 use world::{World, docker, git};
 
 fn labelled(kind: &str, id: &str) -> String {
@@ -74,6 +75,7 @@ fn a_release_branch_becomes_a_stack_that_says_hello_and_goes_without_a_trace() {
 
     world.succeeds(&["stop", "--env", &world.id]);
     world.succeeds(&["start", "--env", &world.id]);
+    a_browser_is_let_into_the_web_ui(&world);
 
     world.succeeds(&["delete", &world.id, "--yes"]);
     assert!(!world.folder.exists());
@@ -85,6 +87,21 @@ fn a_release_branch_becomes_a_stack_that_says_hello_and_goes_without_a_trace() {
     // Those that no environment uses any more may go with it; none is new.
     let new: Vec<String> = images().lines().filter(|id| !before_images.contains(*id)).map(str::to_owned).collect();
     assert_eq!(new, Vec::<String>::new());
+}
+
+/// By the address and account that `open` gives; with another password it is not.
+fn a_browser_is_let_into_the_web_ui(world: &World) {
+    let output = world.baibox(&["open", "webui", "--env", &world.id, "--json"]);
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let told = |name: &str| told[name].as_str().unwrap_or_else(|| panic!("no {name}: {told}")).to_owned();
+    let login = |password: &str| {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/login.mjs");
+        Command::new("node").args([script, &told("url"), &told("user"), password]).output().unwrap()
+    };
+    let [good, bad] = [login(&told("password")), login("another")];
+    let errors = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(String::from_utf8_lossy(&good.stdout).trim(), "Admin", "{}", errors(&good));
+    assert!(!bad.status.success() && errors(&bad).contains("refused: "), "{}", errors(&bad));
 }
 
 #[test]
