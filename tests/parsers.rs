@@ -5,8 +5,7 @@
 
 use baibox::debian::{self, Database, Options};
 use baibox::oci::{Node, Tree, compare};
-use baibox::python::pex::PexLock;
-use baibox::python::{Layout, PythonLock, requirement, wheel};
+use baibox::python::{Layout, PythonLock, pex, requirement, uv, wheel};
 use baibox::source;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -373,14 +372,39 @@ fn texts() {
     let head = b"python = '3.9'\ncutoff = '2022-04-01'\nbuilders = []\nfile = []\n[environments]\nx = []\n".to_vec();
     let corpus = [head, lock[start..].to_vec()];
     under_fire("locks", &corpus, text, |bytes| PythonLock::parse(&String::from_utf8_lossy(bytes)).is_ok());
-    let pex = r#"// made by pex
+    let pex_lock = r#"// made by pex
 {"locked_resolves": [{"locked_requirements": [
  {"project_name": "a.b", "version": "1.0", "requires_dists": ["c>=1"], "artifacts":
   [{"algorithm": "sha256", "hash": "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
     "url": "https://files.example/a_b-1.0-py3-none-any.whl"}]}]}]}"#;
-    under_fire("locks of pex", &[pex.as_bytes().to_vec()], text, |bytes| {
-        let lock = PexLock::parse(&String::from_utf8_lossy(bytes));
+    under_fire("locks of pex", &[pex_lock.as_bytes().to_vec()], text, |bytes| {
+        let lock = pex::parse(&String::from_utf8_lossy(bytes));
         lock.is_ok_and(|lock| lock.requirements().iter().all(|line| requirement::parse(line, "3.9").is_ok()))
+    });
+    let uv_lock = r#"version = 1
+revision = 3
+[[package]]
+name = "tree"
+version = "0.0.0"
+source = { virtual = "." }
+dependencies = [{ name = "a-b", extra = ["x"] }, { name = "c", marker = "sys_platform == 'win32'" }]
+[[package]]
+name = "a-b"
+version = "1.0"
+source = { registry = "https://index.example/" }
+dependencies = [{ name = "c", version = "2", marker = "python_full_version >= '3.13'" }]
+wheels = [{ url = "https://files.example/a_b-1.0-py3-none-any.whl", hash = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", size = 1 }]
+[package.optional-dependencies]
+x = [{ name = "c" }]
+[[package]]
+name = "c"
+version = "2"
+source = { registry = "https://index.example/" }
+sdist = { url = "https://files.example/c-2.tar.gz", hash = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" }
+"#;
+    under_fire("locks of uv", &[uv_lock.as_bytes().to_vec()], text, |bytes| {
+        let lock = uv::parse(&String::from_utf8_lossy(bytes), "3.13");
+        lock.is_ok_and(|lock| lock.requirements().iter().all(|line| requirement::parse(line, "3.13").is_ok()))
     });
     let corpus = ["aiohttp[speedups]>=3.7,<4; python_version < '3.10'", "x", "y~=1.0 ; sys_platform == 'win32'"];
     let corpus = corpus.map(|text| text.as_bytes().to_vec());

@@ -8,9 +8,8 @@ use crate::lock::{Requirements, Unmet};
 use crate::model::Digest;
 use crate::oci::{Node, Tree};
 use crate::plan::{Plan, Recipe};
-use crate::python::pex::PexLock;
 use crate::python::select::Target;
-use crate::python::{self, LockedFile, PythonLock, normal_name, requirement};
+use crate::python::{self, LockedFile, PythonLock, TreeLock, normal_name, requirement};
 use crate::release::{Catalog, Release};
 use crate::ui::Stage;
 use anyhow::{Context, Result, bail};
@@ -133,14 +132,17 @@ impl Builder {
     }
 
     /// Files that a tree's own lock names for the images, for the pins that it has; sizes are the index's.
-    pub async fn locked_by(&self, pex: &PexLock, release: &Release) -> Result<Vec<LockedFile>> {
+    pub async fn locked_by(&self, lock: &TreeLock, release: &Release) -> Result<Vec<LockedFile>> {
         let target = Target::parse(&release.python, glibc(release)?, &format!("linux/{}", self.architecture))?;
         let without: BTreeSet<String> = release.resolve.without.iter().map(|name| normal_name(name)).collect();
-        let chosen =
-            pex.pins.keys().filter_map(|pin| Some((pin, pin.split_once(' ')?))).filter(|(_, (name, _))| !without.contains(*name));
+        let chosen = lock
+            .pins
+            .keys()
+            .filter_map(|pin| Some((pin, pin.split_once(' ')?)))
+            .filter(|(_, (name, _))| !without.contains(*name));
         let files = chosen.map(|(pin, (name, version))| async move {
             let (file, sha256) =
-                pex.file(pin, &target).with_context(|| format!("`python.lock` has no file of `{pin}` for the images"))?;
+                lock.file(pin, &target).with_context(|| format!("`python.lock` has no file of `{pin}` for the images"))?;
             let known = self.index.files(&self.fetcher, name).await?;
             let told = known.get(file).with_context(|| format!("the package index does not have `{file}`"))?;
             if told.sha256.as_ref().is_some_and(|told| told != sha256) {

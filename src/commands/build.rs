@@ -7,7 +7,7 @@ use crate::environment::Environment;
 use crate::error::Fault;
 use crate::lock::{self, Lock, Requirements};
 use crate::plan::{self, Plan};
-use crate::python::pex::PexLock;
+use crate::python::TreeLock;
 use crate::python::{Index, PythonError, index};
 use crate::release::{Catalog, Component, Cuda, Release};
 use crate::render::{Inputs, Layout};
@@ -113,9 +113,19 @@ pub async fn images_as(context: &Context, environment: &mut Environment, how: &H
 }
 
 /// What the trees require; a tree that states nothing that can be read is left out.
-pub fn requirements(folder: &Path, release: &Release) -> Requirements {
-    let read = |component: &Component| source::requirements(&folder.join(&component.name));
-    release.linked().filter_map(|component| Some((component.name.clone(), read(component)?))).collect()
+pub fn requirements(folder: &Path, release: &Release) -> Result<Requirements> {
+    let mut all = Requirements::new();
+    for component in release.linked() {
+        let read = source::requirements(&folder.join(&component.name), &release.python);
+        if let Some(required) = read.with_context(|| own_lock(component))? {
+            all.insert(component.name.clone(), required);
+        }
+    }
+    Ok(all)
+}
+
+fn own_lock(component: &Component) -> String {
+    format!("`{}/python.lock` cannot be used", component.name)
 }
 
 /// Resolves Python packages again when the trees require what the pins do not meet.
@@ -127,7 +137,7 @@ async fn meet_requirements(
     lock: &mut Lock,
     locked: bool,
 ) -> Result<()> {
-    let now = requirements(&environment.folder, release);
+    let now = requirements(&environment.folder, release)?;
     let unmet = lock::unmet(release, &lock.python, &now)?;
     if unmet.is_empty() {
         lock.python.requirements = now;
@@ -146,7 +156,7 @@ async fn meet_requirements(
     list.iter().for_each(|line| context.ui.remark("lock", line));
     let mut draft = Catalog::draft(&release.branch)?;
     draft.debian_lock.clone_from(&release.debian_lock);
-    let python = if take_pex(builder, &environment.folder, &mut draft).await? {
+    let python = if take_tree_locks(builder, &environment.folder, &mut draft).await? {
         builder.resolve_python_anew(&draft, &plan(&environment.folder, &draft)?, &now, &stage).await?
     } else {
         builder.resolve_python(release, &plan(&environment.folder, release)?, &now, &unmet, &stage).await?
@@ -161,12 +171,12 @@ async fn meet_requirements(
 }
 
 /// Where a tree has a lock of its own, its files and digests are what is taken, natively.
-pub async fn take_pex(builder: &Builder, folder: &Path, draft: &mut Release) -> Result<bool> {
+pub async fn take_tree_locks(builder: &Builder, folder: &Path, draft: &mut Release) -> Result<bool> {
     let mut found = false;
     for component in draft.components.clone() {
         let text = std::fs::read_to_string(folder.join(&component.name).join("python.lock")).unwrap_or_default();
-        if PexLock::is_one(&text) {
-            let files = builder.locked_by(&PexLock::parse(&text)?, draft).await?;
+        if let Some(lock) = TreeLock::read(&text, &draft.python).with_context(|| own_lock(&component))? {
+            let files = builder.locked_by(&lock, draft).await?;
             draft.python_lock.as_mut().context("the release has no Python lock")?.files.extend(files);
             found = true;
         }

@@ -128,8 +128,8 @@ async fn anew(context: &Context, mut release: Release, folder: &Path, options: &
     }
     release.python_lock = Some(empty);
     let builder = build::builder(context).await?;
-    let now = build::requirements(folder, &release);
-    build::take_pex(&builder, folder, &mut release).await?;
+    let now = build::requirements(folder, &release)?;
+    build::take_tree_locks(&builder, folder, &mut release).await?;
     builder.resolve_python_anew(&release, &build::plan(folder, &release)?, &now, stage).await
 }
 

@@ -60,7 +60,7 @@ pub async fn run(context: &Context, options: &Sync) -> Result<()> {
     let after = references(&environment, &release)?;
     let images: Vec<&String> =
         after.iter().filter(|(name, reference)| before.get(*name) != Some(reference)).map(|(name, _)| name).collect();
-    let unmet = crate::lock::unmet(&release, &lock.python, &build::requirements(&environment.folder, &release))?;
+    let unmet = crate::lock::unmet(&release, &lock.python, &build::requirements(&environment.folder, &release)?)?;
     let value = serde_json::json!({ "trees": rows, "images": images, "unmet": unmet.iter().map(ToString::to_string).collect::<Vec<_>>() });
     context.print(&value, &table(&rows))?;
     let id = &environment.id;

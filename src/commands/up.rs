@@ -113,7 +113,7 @@ async fn dry_run(context: &Context, options: &Up, mut environment: Environment, 
         environment.references.extend(sources::references(&options.sources, release)?);
         sources::bring(context, &options.sources, scratch.path(), release, &environment.references).await?;
     }
-    for unmet in crate::lock::unmet(&locked, &lock.python, &build::requirements(&environment.folder, &locked))? {
+    for unmet in crate::lock::unmet(&locked, &lock.python, &build::requirements(&environment.folder, &locked)?)? {
         context.ui.remark("lock", &format!("{unmet}: Python packages would be resolved again, and the plan with them"));
     }
     let plan = build::plan(&environment.folder, &locked)?;

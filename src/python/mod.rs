@@ -10,12 +10,15 @@ pub mod pex;
 mod real;
 pub mod requirement;
 pub mod select;
+mod tree_lock;
+pub mod uv;
 pub mod venv;
 pub mod wheel;
 
 pub use error::PythonError;
 pub use index::Index;
 pub use lock::{LockedFile, PythonLock};
+pub use tree_lock::TreeLock;
 
 /// Builds source distributions to wheels, inside a container.
 pub const BUILD_WHEELS: &str = include_str!("../../images/python/build_wheels.py");

@@ -1,18 +1,11 @@
 //! `python.lock` of the one repository as pex writes it: JSON below a head of `//` lines.
 //! The format: `pex3 lock create --style universal` of <https://docs.pex-tool.org>.
 
-use super::select::{self, Target};
+use super::tree_lock::{TreeLock, file_name};
 use super::{PythonError, normal_name};
 use crate::model::Digest;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-
-/// What of the lock is used.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PexLock {
-    /// `name version` → file → digest.
-    pub pins: BTreeMap<String, BTreeMap<String, Digest>>,
-}
 
 #[derive(Deserialize)]
 struct Whole {
@@ -38,57 +31,31 @@ struct Artifact {
     url: String,
 }
 
-impl PexLock {
-    /// Whether a `python.lock` is one of pex; newer releases have uv write it, as TOML.
-    pub fn is_one(text: &str) -> bool {
-        body(text).trim_start().starts_with('{')
-    }
+/// Whether a `python.lock` is one of pex.
+pub fn is_one(text: &str) -> bool {
+    body(text).trim_start().starts_with('{')
+}
 
-    pub fn parse(text: &str) -> Result<Self, PythonError> {
-        let fault = |fault: String| PythonError::Lock { faults: vec![fault] };
-        let whole: Whole = serde_json::from_str(&body(text)).map_err(|error| fault(format!("it is no lock of pex: {error}")))?;
-        let [resolve] = whole.locked_resolves.as_slice() else {
-            return Err(fault(format!(
-                "it has {} resolves where one for all platforms is expected",
-                whole.locked_resolves.len()
-            )));
-        };
-        let mut pins = BTreeMap::new();
-        let mut faults = Vec::new();
-        for locked in &resolve.locked_requirements {
-            let pin = format!("{} {}", normal_name(&locked.project_name), locked.version);
-            let mut files = BTreeMap::new();
-            for artifact in &locked.artifacts {
-                let name = artifact.url.split(['#', '?']).next().and_then(|url| url.rsplit('/').next()).unwrap_or_default();
-                // Some versions are escaped in addresses: `1.0+cpu`.
-                let name = name.replace("%2B", "+");
-                match (artifact.algorithm.as_str(), Digest::parse(&artifact.hash)) {
-                    ("sha256", Ok(digest)) if !name.is_empty() => drop(files.insert(name, digest)),
-                    _ => faults.push(format!("`{pin}` has a file without a name or a sha256")),
-                }
-            }
-            if files.is_empty() {
-                faults.push(format!("`{pin}` has no file"));
-            }
-            if pins.insert(pin.clone(), files).is_some() {
-                faults.push(format!("`{pin}` is there twice"));
+pub fn parse(text: &str) -> Result<TreeLock, PythonError> {
+    let fault = |fault: String| PythonError::Lock { faults: vec![fault] };
+    let whole: Whole = serde_json::from_str(&body(text)).map_err(|error| fault(format!("it is no lock of pex: {error}")))?;
+    let [resolve] = whole.locked_resolves.as_slice() else {
+        return Err(fault(format!("it has {} resolves where one for all platforms is expected", whole.locked_resolves.len())));
+    };
+    let mut lock = TreeLock::default();
+    let mut faults = Vec::new();
+    for locked in &resolve.locked_requirements {
+        let pin = format!("{} {}", normal_name(&locked.project_name), locked.version);
+        let mut files = BTreeMap::new();
+        for artifact in &locked.artifacts {
+            match (artifact.algorithm.as_str(), Digest::parse(&artifact.hash), file_name(&artifact.url)) {
+                ("sha256", Ok(digest), Some(name)) => drop(files.insert(name, digest)),
+                _ => faults.push(format!("`{pin}` has a file without a name or a sha256")),
             }
         }
-        if faults.is_empty() { Ok(Self { pins }) } else { Err(PythonError::Lock { faults }) }
+        faults.extend(lock.add(pin, files));
     }
-
-    /// What a tree with this lock requires: exactly its pins.
-    pub fn requirements(&self) -> Vec<String> {
-        self.pins.keys().map(|pin| pin.replacen(' ', "==", 1)).collect()
-    }
-
-    /// The file that images for `target` take of a pin, by the lock alone.
-    pub fn file(&self, pin: &str, target: &Target) -> Option<(&str, &Digest)> {
-        let files = self.pins.get(pin)?;
-        let (name, version) = pin.split_once(' ')?;
-        let best = select::best(files.keys().map(String::as_str), name, version, target)?;
-        files.get_key_value(best).map(|(file, digest)| (file.as_str(), digest))
-    }
+    if faults.is_empty() { Ok(lock) } else { Err(PythonError::Lock { faults }) }
 }
 
 /// The lock without its head.
@@ -99,6 +66,7 @@ fn body(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::python::select::Target;
 
     fn lock(requirements: &str) -> String {
         format!(
@@ -128,8 +96,8 @@ mod tests {
             "Uv_Loop-1.0.tar.gz",
         ];
         let text = lock(&[locked("Uv_Loop", "1.0", &files), locked("temporenc", "0.1.0", &["temporenc-0.1.0.tar.gz"])].join(","));
-        assert!(PexLock::is_one(&text));
-        let lock = PexLock::parse(&text).unwrap();
+        assert!(is_one(&text));
+        let lock = parse(&text).unwrap();
         assert_eq!(lock.requirements(), ["temporenc==0.1.0", "uv-loop==1.0"]);
         let target = Target::parse("3.11", 36, "linux/amd64").unwrap();
         for (pin, file) in [("uv-loop 1.0", Some(files[1])), ("temporenc 0.1.0", Some("temporenc-0.1.0.tar.gz")), ("x 1", None)] {
@@ -139,7 +107,7 @@ mod tests {
 
     #[test]
     fn what_is_no_such_lock_is_told() {
-        assert!(!PexLock::is_one("version = 1\nrevision = 3\n"));
+        assert!(!is_one("version = 1\nrevision = 3\n"));
         let twice = [locked("a", "1", &["a-1.tar.gz"]), locked("A", "1", &["a-1.tar.gz"])].join(",");
         let weak = locked("a", "1", &["a-1.tar.gz"]).replace("sha256", "md5");
         for (text, says) in [
@@ -149,7 +117,7 @@ mod tests {
             (lock(&weak), "without a name or a sha256"),
             (lock(&locked("a", "1", &[])), "`a 1` has no file"),
         ] {
-            let error = format!("{:?}", PexLock::parse(&text).unwrap_err());
+            let error = format!("{:?}", parse(&text).unwrap_err());
             assert!(error.contains(says), "{text}: {error}");
         }
     }

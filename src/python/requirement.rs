@@ -2,7 +2,7 @@
 
 use super::{PythonError, normal_name};
 use pep508_rs::pep440_rs::Version;
-use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder, Requirement, VerbatimUrl, VersionOrUrl};
+use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder, MarkerTree, Requirement, VerbatimUrl, VersionOrUrl};
 use std::str::FromStr;
 
 #[derive(Clone, Debug)]
@@ -51,8 +51,30 @@ pub fn parse(text: &str, python: &str) -> Result<Asked, PythonError> {
         return Err(fault(format!("the name `{word}` must end with a letter or a digit")));
     }
     let read: Requirement<VerbatimUrl> = Requirement::from_str(text).map_err(|error| fault(error.message.to_string()))?;
+    let environment = images(python).map_err(fault)?;
+    Ok(Asked {
+        text: text.to_owned(),
+        project: normal_name(read.name.as_ref()),
+        extras: read.extras.iter().map(ToString::to_string).collect(),
+        applies: read.marker.evaluate(&environment, &[]),
+        version: read.version_or_url,
+    })
+}
+
+/// Whether a marker (PEP 508) holds in the images.
+pub fn holds(marker: &str, python: &str) -> Result<bool, PythonError> {
+    let fault = |why: String| PythonError::Requirement { text: marker.to_owned(), why };
+    if !marker.is_ascii() {
+        return Err(fault("only ASCII is understood".to_owned()));
+    }
+    let tree = MarkerTree::parse_str::<VerbatimUrl>(marker).map_err(|error| fault(error.message.to_string()))?;
+    Ok(tree.evaluate(&images(python).map_err(fault)?, &[]))
+}
+
+/// What markers find in Linux images of one Python.
+fn images(python: &str) -> Result<MarkerEnvironment, String> {
     let full = format!("{python}.0");
-    let environment = MarkerEnvironment::try_from(MarkerEnvironmentBuilder {
+    MarkerEnvironment::try_from(MarkerEnvironmentBuilder {
         implementation_name: "cpython",
         implementation_version: &full,
         os_name: "posix",
@@ -65,14 +87,7 @@ pub fn parse(text: &str, python: &str) -> Result<Asked, PythonError> {
         python_version: python,
         sys_platform: "linux",
     })
-    .map_err(|error| fault(error.to_string()))?;
-    Ok(Asked {
-        text: text.to_owned(),
-        project: normal_name(read.name.as_ref()),
-        extras: read.extras.iter().map(ToString::to_string).collect(),
-        applies: read.marker.evaluate(&environment, &[]),
-        version: read.version_or_url,
-    })
+    .map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ async fn every_published_component_becomes_a_clean_tree_that_tells_of_itself() {
                 "{}",
                 component.name
             );
-            let required = requirements(tree);
+            let required = requirements(tree, &release.python).unwrap();
             // A tree of one repository, put together from wheels, states none.
             assert_eq!(required.is_none(), release.era == crate::release::Era::Monorepo, "{}", component.name);
             if let Some(required) = required

@@ -1,26 +1,25 @@
 //! What a component requires of others, read from its tree without running it.
 
 use super::metadata::{Token, tokens};
-use crate::python::pex::PexLock;
+use crate::python::{PythonError, TreeLock};
 use std::fs;
 use std::path::Path;
 
 /// Requirements as PEP 508 writes them, in the tree's own order; `None` if the tree
-/// states none in a form that can be read.
+/// states none in a form that can be read. `python` is the images' minor version.
 ///
 /// Like entry points: `setup.cfg`, else the list `install_requires` in `setup.py`, else
 /// what setuptools derived for a source distribution or wheel.
-pub fn read(tree: &Path) -> Option<Vec<String>> {
+pub fn read(tree: &Path, python: &str) -> Result<Option<Vec<String>>, PythonError> {
     let text = |name: &str| fs::read_to_string(tree.join(name)).unwrap_or_default();
-    let lock = text("python.lock");
-    if PexLock::is_one(&lock) {
-        // The one repository locks all: what it requires are its pins.
-        return PexLock::parse(&lock).ok().map(|lock| lock.requirements());
+    // The one repository locks all: what it requires are its pins.
+    if let Some(lock) = TreeLock::read(&text("python.lock"), python)? {
+        return Ok(Some(lock.requirements()));
     }
-    of_setup_cfg(&text("setup.cfg"))
+    Ok(of_setup_cfg(&text("setup.cfg"))
         .or_else(|| of_setup_py(&text("setup.py")))
         .or_else(|| of_egg_info(tree))
-        .or_else(|| of_dist_info(tree))
+        .or_else(|| of_dist_info(tree)))
 }
 
 /// `install_requires` of `[options]`, on lines of its own.

@@ -256,7 +256,7 @@ mod tests {
         unpack(&[("x-1-py3-none-any.whl", &bytes)], "21.09", &tree).await.unwrap();
         let told = super::super::metadata(&tree, "x").unwrap();
         assert_eq!((told.version.as_str(), told.entry_points["g"]["a"].as_str()), ("21.09.8", "m:f"));
-        assert_eq!(super::super::requirements(&tree).unwrap(), ["a (>=1)"]);
+        assert_eq!(super::super::requirements(&tree, "3.9").unwrap().unwrap(), ["a (>=1)"]);
         assert!(!tree.join("x-1.dist-info/RECORD").exists() && !super::super::state(&tree).await.unwrap().dirty);
         for bad in ["ai/.git/config", "x-1.data/scripts/x"] {
             let bytes = wheel(&[(bad, "x")]);
