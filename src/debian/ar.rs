@@ -1,15 +1,13 @@
 //! The outer form of a `.deb`: an `ar` archive with compressed tar streams.
 
 use super::DebianError;
+use crate::oci::may_unpack_to;
 use std::io::{self, Read};
 
 /// What the control member may unpack to.
 const CONTROL_LIMIT: u64 = 32 << 20;
 /// What the data member may unpack to.
 const DATA_LIMIT: u64 = 2 << 30;
-/// How many times larger than its compressed form a member may be, beyond a free allowance.
-const RATIO: u64 = 200;
-const ALLOWANCE: u64 = 64 << 20;
 
 /// The two tar streams of a package, uncompressed.
 pub struct Members {
@@ -58,7 +56,7 @@ pub fn members(file: &str, bytes: &[u8]) -> Result<Members, DebianError> {
 }
 
 fn decompressed(file: &str, member: &str, bytes: &[u8], limit: u64) -> Result<Vec<u8>, DebianError> {
-    let limit = limit.min((bytes.len() as u64).saturating_mul(RATIO).saturating_add(ALLOWANCE));
+    let limit = limit.min(may_unpack_to(bytes.len() as u64));
     let broken = |source| DebianError::Member { file: file.to_owned(), member: member.to_owned(), source };
     let mut reader: Box<dyn Read + '_> = match member.rsplit_once(".tar").map(|(_, codec)| codec) {
         Some("") => Box::new(bytes),

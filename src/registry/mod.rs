@@ -146,9 +146,9 @@ impl Registry {
 
 fn passes(error: &OciDistributionError) -> bool {
     match error {
-        // What nobody listens to or trusts is not mended by waiting.
-        OciDistributionError::RequestError(error) => !error.is_connect(),
-        OciDistributionError::IoError(_) => true,
+        // What nobody listens to or trusts is not mended by waiting, nor what cannot be asked.
+        OciDistributionError::RequestError(error) => !error.is_connect() && !error.is_builder(),
+        OciDistributionError::IoError(error) => error.kind() != std::io::ErrorKind::InvalidData,
         OciDistributionError::ServerError { code, .. } => *code >= 500 || *code == 429,
         _ => false,
     }

@@ -4,14 +4,15 @@ use super::manifest::MANIFEST;
 use super::{LAYER_KEY, Pushed, Registry};
 use crate::error::Fault;
 use crate::model::Digest;
-use crate::oci::{END_MARKER, Layer};
+use crate::oci::{END_MARKER, Layer, may_unpack_to};
 use crate::plan::{ImagePlan, LayerPlan};
 use crate::store::Store;
 use anyhow::{Context, Result};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use oci_client::errors::{OciDistributionError, OciErrorCode};
+use oci_client::errors::{DigestError, OciDistributionError, OciErrorCode};
 use oci_client::manifest::{OciDescriptor, OciImageManifest};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 /// The largest layer that is taken, uncompressed.
 const LARGEST: u64 = 8 << 30;
@@ -99,9 +100,34 @@ async fn blob(registry: &Registry, reference: &oci_client::Reference, descriptor
     anyhow::ensure!((0..=16 << 20).contains(&descriptor.size), "an image config of {} bytes", descriptor.size);
     let ask = || async {
         let mut bytes = Vec::new();
-        registry.client.pull_blob(reference, descriptor, &mut bytes).await.map(|()| bytes)
+        receive(registry, reference, descriptor, &mut bytes).await.map(|()| bytes)
     };
     registry.retry("an image config", ask).await
+}
+
+/// A blob as its descriptor says it is, in digest and size: who sends more is not read to the end.
+async fn receive(
+    registry: &Registry,
+    reference: &oci_client::Reference,
+    descriptor: &OciDescriptor,
+    out: &mut (impl AsyncWrite + Unpin),
+) -> Result<(), OciDistributionError> {
+    // The stream wraps what happens on the way, which is told apart by its kind later.
+    let plain = |error: io::Error| -> OciDistributionError {
+        match error.downcast::<reqwest::Error>() {
+            Ok(error) => error.into(),
+            Err(error) => error.downcast::<DigestError>().map_or_else(Into::into, Into::into),
+        }
+    };
+    let lie = || io::Error::new(io::ErrorKind::InvalidData, format!("it is not of the {} bytes that are told", descriptor.size));
+    let mut blob = registry.client.pull_blob_stream(reference, descriptor).await?;
+    let mut left = u64::try_from(descriptor.size).map_err(|_| lie())?;
+    while let Some(chunk) = blob.try_next().await.map_err(plain)? {
+        left = left.checked_sub(chunk.len() as u64).ok_or_else(lie)?;
+        out.write_all(&chunk).await?;
+    }
+    out.flush().await?;
+    if left == 0 { Ok(()) } else { Err(lie().into()) }
 }
 
 /// One layer, unpacked from gzip and kept without its end marker, so that it is like one made here.
@@ -117,7 +143,7 @@ async fn fetch(
     let ask = || async {
         let file = tempfile::tempfile_in(store.temporary())?;
         let mut file = tokio::fs::File::from_std(file);
-        registry.client.pull_blob(reference, descriptor, &mut file).await?;
+        receive(registry, reference, descriptor, &mut file).await?;
         Ok(file)
     };
     let mut packed = registry.retry(&format!("the blob `{}`", descriptor.digest), ask).await?.into_std().await;
@@ -125,7 +151,8 @@ async fn fetch(
     tokio::task::spawn_blocking(move || {
         use std::io::Seek;
         packed.rewind()?;
-        let mut reader = flate2::read::MultiGzDecoder::new(std::io::BufReader::new(packed)).take(LARGEST);
+        let limit = LARGEST.min(may_unpack_to(packed.metadata()?.len()));
+        let mut reader = flate2::read::MultiGzDecoder::new(io::BufReader::new(packed)).take(limit + 1);
         let mut writer = store.writer()?;
         // The last bytes wait, since the end marker is no part of what is kept.
         let mut tail: Vec<u8> = Vec::new();
@@ -140,11 +167,13 @@ async fn fetch(
             writer.write_all(&tail[..ready])?;
             tail.drain(..ready);
         }
+        let size = writer.size() + tail.len() as u64;
+        anyhow::ensure!(size <= limit, "it unpacks to more than {limit} bytes");
         anyhow::ensure!(tail == END_MARKER, "it does not end as a layer does");
+        let found = writer.digest_with(&tail);
+        anyhow::ensure!(found == diff_id, "its content is `{found}`, not `{diff_id}`");
         let (content, _) = writer.commit()?;
-        let layer = Layer::assemble(&title, vec![content], |digest| store.reader(digest))?;
-        anyhow::ensure!(layer.diff_id == diff_id, "its content is `{}`, not `{diff_id}`", layer.diff_id);
-        Ok(layer)
+        Ok(Layer { title, diff_id, size, fragments: vec![content] })
     })
     .await?
 }

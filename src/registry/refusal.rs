@@ -34,6 +34,8 @@ pub fn refusal(registry: &Registry, what: &str, error: &OciDistributionError) ->
         }
         OciDistributionError::ServerError { .. } => refused.hint(format!("it is out of order: wait until it is well, {again}")),
         OciDistributionError::RequestError(error) => unreachable(host, what, error, again),
+        OciDistributionError::DigestError(_) => lied(host, what),
+        OciDistributionError::IoError(error) if error.kind() == std::io::ErrorKind::InvalidData => lied(host, what),
         _ => refused.hint(format!("see that `{host}` is a registry, {again}")),
     }
 }
@@ -44,6 +46,12 @@ fn log_in(registry: &Registry, refused: Fault) -> Fault {
         RegistryAuth::Anonymous => refused.hint(format!("log in: `docker login {host}`")),
         _ => refused.hint(format!("the login that is kept for it was not accepted, log in again: `docker login {host}`")),
     }
+}
+
+/// Nothing of it is kept.
+fn lied(host: &str, what: &str) -> Fault {
+    Fault::new(format!("what the registry `{host}` sent is not what it says: {what}"))
+        .hint("push it again from where it was made, or leave the registry out")
 }
 
 /// Nobody answered, or not in TLS as it must be.

@@ -223,6 +223,10 @@ impl BlobWriter {
     pub fn size(&self) -> u64 {
         self.size
     }
+    /// Digest of what was written so far and `more`.
+    pub fn digest_with(&self, more: &[u8]) -> Digest {
+        Digest::from_hasher(self.hasher.clone().chain_update(more))
+    }
     /// Begins again with nothing.
     pub fn restart(&mut self) -> io::Result<()> {
         self.file.flush()?;
