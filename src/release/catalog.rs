@@ -130,22 +130,20 @@ impl Catalog {
         Ok(release)
     }
 
-    /// A release's own data over that of its era, and its Debian packages.
+    /// A release's own data over that of its era and of the releases that it is like, and its Debian packages.
     fn data(branch: &str) -> Result<Release> {
-        let folder = format!("releases/{branch}");
-        let path = format!("{folder}/release.toml");
-        let faulty = || format!("`images/{path}` is not release data");
-        if Self::file(&path).is_err() && Self::known()?.iter().any(|known| known == branch) {
-            return Err(Self::refused(branch)?.into());
-        }
-        let own: Table = toml::from_str(Self::file(&path)?).with_context(faulty)?;
-        let era = own.get("era").cloned().context("it names no `era`").with_context(faulty)?;
+        let faulty = || format!("`images/releases/{branch}/release.toml` is not release data");
+        let own = Self::line(branch)?;
+        let era = own.last().and_then(|(_, own)| own.get("era")).cloned().context("it names no `era`").with_context(faulty)?;
         let era = Era::deserialize(era).with_context(faulty)?;
-        let shared = format!("{}/release.toml", era.folder());
-        let shared: Table =
-            toml::from_str(Self::file(&shared)?).with_context(|| format!("`images/{shared}` is not release data"))?;
-        let mut release = Release::deserialize(merge::over(shared, own)).with_context(faulty)?;
-        for folder in [era.folder(), folder] {
+        let mut merged = Self::table(&era.folder())?;
+        let mut folders = vec![era.folder()];
+        for (folder, own) in own {
+            merged = merge::over(merged, own);
+            folders.push(folder);
+        }
+        let mut release = Release::deserialize(merged).with_context(faulty)?;
+        for folder in folders {
             if let Ok(text) = Self::file(&format!("{folder}/debian.lock")) {
                 let lock: BTreeMap<String, Vec<LockedDeb>> =
                     toml::from_str(text).with_context(|| format!("`images/{folder}/debian.lock` is not a lock"))?;
@@ -156,11 +154,37 @@ impl Catalog {
         Ok(release)
     }
 
-    /// Templates of a release by the place that they are rendered to: its own stand before its era's.
+    /// Folder and data of a release, after those of the release that it is `like`, and so on.
+    fn line(branch: &str) -> Result<Vec<(String, Table)>> {
+        let mut line = Vec::new();
+        let mut next = Some(branch.to_owned());
+        while let Some(branch) = next {
+            let folder = format!("releases/{branch}");
+            if line.iter().any(|(known, _)| *known == folder) {
+                return Err(Fault::new(format!("release {branch} is `like` itself")).into());
+            }
+            if Self::file(&format!("{folder}/release.toml")).is_err() && Self::known()?.contains(&branch) {
+                return Err(Self::refused(&branch)?.into());
+            }
+            let own = Self::table(&folder)?;
+            next = own.get("like").and_then(|like| like.as_str()).map(str::to_owned);
+            line.push((folder, own));
+        }
+        line.reverse();
+        Ok(line)
+    }
+
+    fn table(folder: &str) -> Result<Table> {
+        let path = format!("{folder}/release.toml");
+        toml::from_str(Self::file(&path)?).with_context(|| format!("`images/{path}` is not release data"))
+    }
+
+    /// Templates of a release by the place that they are rendered to: its own stand before those of what it is like, and its era's.
     pub fn templates(release: &Release) -> Result<BTreeMap<String, String>> {
         let mut found = BTreeMap::new();
         let eras = release.era.templates().iter().map(|era| format!("eras/{era}"));
-        for folder in eras.chain([format!("releases/{}", release.branch)]) {
+        let own = Self::line(&release.branch)?.into_iter().map(|(folder, _)| folder);
+        for folder in eras.chain(own) {
             let folder = format!("{folder}/templates");
             for path in Self::files_below(&folder)? {
                 found.insert(path[folder.len() + 1..].to_owned(), path);
@@ -197,5 +221,21 @@ mod tests {
         std::fs::write(release.join("picture"), [0xff]).unwrap();
         assert!(Overlay::read(folder.path()).unwrap_err().contains("picture"));
         assert!(Overlay::read(&folder.path().join("absent")).unwrap_err().contains("absent"));
+    }
+
+    #[test]
+    fn a_release_that_is_like_another_differs_in_what_it_says_itself() {
+        let (older, newer) = (Catalog::release("25.15").unwrap(), Catalog::release("26.4").unwrap());
+        assert_eq!(newer.like.as_deref(), Some("25.15"));
+        assert_eq!((newer.values, newer.debian_lock), (older.values.clone(), older.debian_lock.clone()));
+        assert_ne!(newer.components[0].file, older.components[0].file);
+        let (older, newer) = (
+            Catalog::templates(&Catalog::release("25.15").unwrap()).unwrap(),
+            Catalog::templates(&Catalog::release("26.4").unwrap()).unwrap(),
+        );
+        for (place, of) in [("agent/agent.toml", "25.15"), ("fixtures.json", "26.4")] {
+            assert_eq!(newer[place], format!("releases/{of}/templates/{place}"));
+        }
+        assert_eq!(older.keys().collect::<Vec<_>>(), newer.keys().collect::<Vec<_>>());
     }
 }

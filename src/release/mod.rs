@@ -29,6 +29,9 @@ pub struct Release {
     pub branch: String,
     /// How the sources of this release are laid out.
     pub era: Era,
+    /// The release that this one's data and templates are laid over, as that one's are over the era's.
+    #[serde(default)]
+    pub like: Option<String>,
     /// Minor version of CPython in the images.
     pub python: String,
     /// Day, `YYYY-MM-DD`, after which nothing published counts when Python pins are resolved.
