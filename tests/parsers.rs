@@ -5,7 +5,7 @@
 
 mod fire;
 
-use baibox::debian::{self, Database, Options};
+use baibox::debian::{self, Database, DebianError, Options};
 use baibox::oci::{Node, Tree, compare};
 use baibox::python::{Layout, PythonLock, pex, requirement, uv, wheel};
 use baibox::source;
@@ -265,6 +265,12 @@ fn texts() {
         locked.filter(Result::is_ok).count() > 0 && debian::resolve(&found, &request).is_err()
     };
     under_fire("indexes", &[index.as_bytes().to_vec()], text, packages);
+    // Signed by a key that nobody has: what is read of it is never believed.
+    let signed = std::fs::read("tests/fixtures/InRelease").unwrap();
+    under_fire("signed texts", &[signed], text, |bytes| match debian::signature::verified_text("InRelease", bytes) {
+        Ok(text) => panic!("{text} is believed"),
+        Err(error) => matches!(error, DebianError::Signature { .. }),
+    });
     let lock = std::fs::read("images/releases/21.03/python.lock").unwrap();
     let start = lock.len() - 1200;
     let head = b"python = '3.9'\ncutoff = '2022-04-01'\nbuilders = []\nfile = []\n[environments]\nx = []\n".to_vec();

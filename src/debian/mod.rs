@@ -17,7 +17,7 @@ pub mod mirror;
 pub mod package;
 pub mod relation;
 pub mod resolve;
-mod signature;
+pub mod signature;
 mod stanza;
 pub mod unpack;
 
