@@ -28,6 +28,9 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// MiB that unpacked archives may take together.
 pub const MEMORY: u32 = 64;
@@ -92,7 +95,9 @@ impl Builder {
 
     async fn build_once(&self, plan: &Plan, store_only: bool) -> Result<Outcome> {
         if store_only {
-            return self.make_images(plan).await;
+            let outcome = self.make_images(plan).await?;
+            self.mark_used(plan)?;
+            return Ok(outcome);
         }
         // References carry the digest of all that is in an image.
         let references: Vec<&str> = plan.images.iter().map(|image| image.reference.as_str()).collect();
@@ -100,6 +105,11 @@ impl Builder {
         if let Some(images) = self.store.action::<Vec<(String, Image)>>(&whole)
             && self.all_kept(&images).await?
         {
+            // Once a day: a mark a build would be felt.
+            if self.store.is_older(&whole, DAY) {
+                self.mark_used(plan)?;
+                self.store.record_action(&whole, &images)?;
+            }
             return Ok(Outcome { images, ..Outcome::default() });
         }
         let mut outcome = self.make_images(plan).await?;
@@ -107,8 +117,14 @@ impl Builder {
             let images: Vec<Image> = outcome.images.iter().map(|(_, image)| image.clone()).collect();
             (outcome.images_loaded, outcome.bytes_sent) = self.load(&images, true).await?;
         }
+        self.mark_used(plan)?;
         self.store.record_action(&whole, &outcome.images)?;
         Ok(outcome)
+    }
+
+    /// `prune --older-than` counts from here.
+    fn mark_used(&self, plan: &Plan) -> Result<()> {
+        Ok(self.store.mark_used(&self.reached(plan), SystemTime::now())?)
     }
 
     async fn make_images(&self, plan: &Plan) -> Result<Outcome> {

@@ -2,7 +2,8 @@
 
 use super::Builder;
 use crate::model::Digest;
-use crate::plan::{LayerPlan, Plan};
+use crate::plan::{LayerPlan, Plan, Recipe};
+use crate::registry;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -27,6 +28,26 @@ pub struct LayerReport {
 }
 
 impl Builder {
+    /// Every blob that images of this plan, or the next build of them, would read.
+    pub fn reached(&self, plan: &Plan) -> BTreeSet<Digest> {
+        let mut reached = BTreeSet::new();
+        for (key, recipe) in &plan.recipes {
+            reached.extend(recipe.inputs().into_iter().map(|input| input.digest));
+            if let Some(fragment) = self.fragment(key) {
+                reached.extend([fragment.folders, fragment.content]);
+            }
+            // What steps ran on, besides the images.
+            if let Recipe::DebianConfigured { below, .. } = recipe {
+                reached.extend(below.iter().filter_map(|keys| self.known_layer(keys)).flat_map(|layer| layer.fragments));
+            }
+        }
+        for layer in plan.images.iter().flat_map(|image| &image.layers).filter_map(|layer| self.planned(layer)) {
+            reached.extend(registry::compressed(&self.store, &layer).map(|packed| packed.digest));
+            reached.extend(layer.fragments);
+        }
+        reached
+    }
+
     /// What building this plan does now, each layer once.
     pub fn report(&self, plan: &Plan) -> Vec<LayerReport> {
         let missing = self.missing(plan);

@@ -130,3 +130,30 @@ async fn without_a_network_all_that_is_missing_is_named_at_once() {
     // What needs no file is built all the same.
     builder.build(&plan(&["one"]), false).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_build_is_a_use_of_what_it_stands_on_and_is_noted_once_a_day() {
+    let folder = tempfile::tempdir().unwrap();
+    let (builder, _) = builder(folder.path());
+    let (plan, other) = (plan(&["one", "two"]), plan(&["other"]));
+    builder.build(&plan, false).await.unwrap();
+    builder.build(&other, false).await.unwrap();
+    let blobs = builder.reached(&plan);
+    let long_ago = |path: std::path::PathBuf| {
+        let file = std::fs::File::open(path).unwrap();
+        file.set_modified(SystemTime::now() - DAY * 40).unwrap();
+    };
+    let month = crate::store::Limits { older_than: Some(DAY * 30), larger_than: None };
+    let old = || builder.store.prune(&BTreeSet::new(), month, false, SystemTime::now()).unwrap().freed.files;
+    for digest in blobs.iter().chain(&builder.reached(&other)) {
+        long_ago(builder.store.blob_path(digest));
+    }
+    let all = old();
+    builder.build(&plan, false).await.unwrap();
+    assert_eq!(old(), all, "used today already");
+    for entry in std::fs::read_dir(folder.path().join("actions")).unwrap() {
+        long_ago(entry.unwrap().path());
+    }
+    builder.build(&plan, false).await.unwrap();
+    assert_eq!(old(), builder.reached(&other).difference(&blobs).count() as u64);
+}

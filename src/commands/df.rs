@@ -1,12 +1,16 @@
 //! What environments take on disk.
 
 use super::Context;
+use crate::build::Fragment;
 use crate::engine::{Engine, Output, Step};
 use crate::environment::{self, Environment};
 use crate::model::Digest;
+use crate::oci::Layer;
+use crate::registry::Compressed;
+use crate::store::Store;
 use crate::ui::{bytes, table};
 use anyhow::{Context as _, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -52,7 +56,8 @@ pub async fn run(context: &Context) -> Result<()> {
         accounts.push(Account { images, shared_images, together, ..account });
     }
     let shared = shared(&images);
-    let store = on_disk(context.store.root())?;
+    let kinds = kinds(&context.store)?;
+    let store = kinds.values().sum();
     let all = accounts.iter().map(|account| account.together).sum::<u64>() + shared + store;
     let heads = ["ENVIRONMENT", "IMAGES", "DATA", "TREES", "SNAPSHOTS", "TOGETHER", "SHARED IMAGES"];
     let mut rows = vec![heads.map(String::from).to_vec()];
@@ -63,12 +68,47 @@ pub async fn run(context: &Context) -> Result<()> {
     let sums = [
         ("each environment by itself", all - shared - store),
         ("layers that several of them share, once", shared),
-        ("store: downloads, and fragments of layers", store),
-        ("all", all),
+        ("store", store),
     ];
-    let sums: Vec<Vec<String>> = sums.iter().map(|(name, count)| vec![(*name).to_owned(), bytes(*count)]).collect();
-    let value = serde_json::json!({"environments": accounts, "shared_images": shared, "store": store, "all": all});
+    let mut sums: Vec<Vec<String>> = sums.iter().map(|(name, count)| vec![(*name).to_owned(), bytes(*count)]).collect();
+    sums.extend(kinds.iter().map(|(kind, count)| vec![format!("  {kind}"), bytes(*count)]));
+    sums.push(vec!["all".into(), bytes(all)]);
+    let value =
+        serde_json::json!({"environments": accounts, "shared_images": shared, "store": store, "store_kinds": kinds, "all": all});
     context.print(&value, &format!("{}\n\n{}", table(&rows), table(&sums)))
+}
+
+/// What actions record of blobs that were made here.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Record {
+    Fragment(Fragment),
+    Layer(Layer),
+    Compressed(Compressed),
+}
+
+/// Bytes of the store by what they are; a blob that no action made was downloaded.
+fn kinds(store: &Store) -> Result<BTreeMap<&'static str, u64>> {
+    let (mut fragments, mut layers) = (BTreeSet::new(), BTreeSet::new());
+    for record in store.outcomes::<Record>()? {
+        match record {
+            Record::Fragment(made) => fragments.extend([made.folders, made.content]),
+            Record::Layer(made) => layers.extend(made.fragments),
+            Record::Compressed(made) => drop(layers.insert(made.digest)),
+        }
+    }
+    let mut kinds = BTreeMap::from([("git", on_disk(&store.root().join("git"))?)]);
+    for (digest, path) in store.blobs()? {
+        let kind = match () {
+            () if fragments.contains(&digest) => "fragments",
+            () if layers.contains(&digest) => "layers",
+            () => "downloads",
+        };
+        *kinds.entry(kind).or_default() += on_disk(&path)?;
+    }
+    let rest = on_disk(store.root())?.saturating_sub(kinds.values().sum());
+    kinds.insert("the rest", rest);
+    Ok(kinds)
 }
 
 /// Bytes of the layers that only one environment stands on, and of those that it shares.
@@ -110,7 +150,8 @@ fn users<'a>(images: &BTreeMap<&'a str, Vec<Layers>>) -> BTreeMap<Vec<Digest>, (
 async fn measure(context: &Context, engine: &dyn Engine, environment: &Environment) -> Result<Account> {
     let id = environment.id.to_string();
     let image = environment.images.get("postgres").cloned().unwrap_or_default();
-    if engine.layers(&image).await?.is_empty() {
+    // One that was never built has none.
+    if image.is_empty() || engine.layers(&image).await?.is_empty() {
         context.ui.warn(&format!("the images of `{id}` are not in the engine: its data is not counted"));
         return Ok(Account { id, trees: on_disk(&environment.folder)?, ..Account::default() });
     }
@@ -173,6 +214,25 @@ mod tests {
         // The layer `a` on nothing is another one than on `base`.
         assert_eq!(shares(&images), BTreeMap::from([("one", (1, 110)), ("two", (10, 110))]));
         assert_eq!(shared(&images), 110);
+    }
+
+    #[test]
+    fn the_store_is_told_by_what_is_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let put = |count: usize| store.put(&vec![count as u8; count * 100_000]).unwrap();
+        let (folders, content, own) = (put(1), put(2), put(3));
+        let (packed, _download) = (Compressed { digest: put(4), size: 400_000 }, put(5));
+        let layer = Layer { title: "x".into(), diff_id: Digest::of(b""), size: 0, fragments: vec![own, content.clone()] };
+        let record = |name: &str, value: serde_json::Value| store.record_action(&Digest::of(name.as_bytes()), &value).unwrap();
+        record("fragment", serde_json::to_value(Fragment { folders, content }).unwrap());
+        record("layer", serde_json::to_value(layer).unwrap());
+        record("compressed", serde_json::to_value(packed).unwrap());
+        record("other", serde_json::json!("says something by itself"));
+        let found = kinds(&store).unwrap();
+        let about = |kind: &str| found[kind] / 100_000;
+        assert_eq!([about("fragments"), about("layers"), about("downloads"), about("git")], [3, 7, 5, 0]);
+        assert_eq!(found.values().sum::<u64>(), on_disk(folder.path()).unwrap());
     }
 
     #[test]

@@ -6,8 +6,6 @@ use crate::cli::Prune;
 use crate::environment::{self, Environment};
 use crate::error::Fault;
 use crate::model::Digest;
-use crate::plan::Recipe;
-use crate::registry;
 use crate::store::{Limits, Share};
 use crate::ui;
 use anyhow::{Context as _, Result};
@@ -56,21 +54,5 @@ pub async fn run(context: &Context, options: &Prune) -> Result<()> {
 /// Every blob that the environment's images, or the next build of them, would read.
 fn in_use(builder: &Builder, environment: &Environment) -> Result<BTreeSet<Digest>> {
     let (release, _) = build::locked(environment)?;
-    let plan = build::plan(&environment.folder, &release)?;
-    let mut used = BTreeSet::new();
-    for (key, recipe) in &plan.recipes {
-        used.extend(recipe.inputs().into_iter().map(|input| input.digest));
-        if let Some(fragment) = builder.fragment(key) {
-            used.extend([fragment.folders, fragment.content]);
-        }
-        // What steps ran on, besides the images.
-        if let Recipe::DebianConfigured { below, .. } = recipe {
-            used.extend(below.iter().filter_map(|keys| builder.known_layer(keys)).flat_map(|layer| layer.fragments));
-        }
-    }
-    for layer in plan.images.iter().flat_map(|image| &image.layers).filter_map(|layer| builder.planned(layer)) {
-        used.extend(registry::compressed(&builder.store, &layer).map(|packed| packed.digest));
-        used.extend(layer.fragments);
-    }
-    Ok(used)
+    Ok(builder.reached(&build::plan(&environment.folder, &release)?))
 }

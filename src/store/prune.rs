@@ -2,16 +2,17 @@
 
 use super::{Store, StoreError, io_error};
 use crate::model::Digest;
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 /// What may go, of all that is not in use.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
-    /// Only what is older.
+    /// Only what was used longer ago.
     pub older_than: Option<Duration>,
     /// Only as much, oldest first, as the store is larger than this many bytes.
     pub larger_than: Option<u64>,
@@ -47,6 +48,43 @@ struct Found {
 }
 
 impl Store {
+    /// Says of blobs that they are used now; those that are not there are left out.
+    pub fn mark_used(&self, digests: &BTreeSet<Digest>, now: SystemTime) -> Result<(), StoreError> {
+        for digest in digests {
+            let path = self.blob_path(digest);
+            match fs::File::open(&path).and_then(|file| file.set_modified(now)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("mark", &path)(error)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// All blobs, and where they are.
+    pub fn blobs(&self) -> Result<Vec<(Digest, PathBuf)>, StoreError> {
+        let mut found = Vec::new();
+        for folder in listed(&self.root.join("blobs"))? {
+            for path in listed(&folder)? {
+                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                found.extend(Digest::parse(name).ok().map(|digest| (digest, path.clone())));
+            }
+        }
+        Ok(found)
+    }
+
+    /// What actions recorded, of those that record a `T`.
+    pub fn outcomes<T: DeserializeOwned>(&self) -> Result<Vec<T>, StoreError> {
+        let paths = listed(&self.root.join("actions"))?;
+        let read = |path: &PathBuf| serde_json::from_slice(&fs::read(path).ok()?).ok();
+        Ok(paths.iter().filter_map(read).collect())
+    }
+
+    /// Whether an action was recorded longer ago than this.
+    pub fn is_older(&self, action: &Digest, age: Duration) -> bool {
+        let written = fs::metadata(self.action_path(action)).and_then(|metadata| metadata.modified());
+        written.is_ok_and(|time| time.elapsed().is_ok_and(|is| is > age))
+    }
+
     /// Removes blobs that are not `used`, as far as the limits say; without `remove` only counts.
     ///
     /// The caller holds the store for itself, see [`Store::alone`].
