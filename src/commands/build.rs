@@ -69,6 +69,9 @@ pub async fn images_as(context: &Context, environment: &mut Environment, how: &H
     let How { locked, store_only, verbose } = *how;
     let (mut release, mut lock) = self::locked(environment)?;
     let builder = builder(context).await?;
+    if !store_only && builder.engine.keeps_images() {
+        context.at_home(environment).await?;
+    }
     meet_requirements(context, environment, &builder, &mut release, &mut lock, locked).await?;
     let planned = plan(&environment.folder, &release)?;
     let report = if verbose { builder.report(&planned) } else { Vec::new() };

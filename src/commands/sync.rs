@@ -88,6 +88,7 @@ async fn keep(context: &Context, environment: &Environment) -> Result<()> {
             .warn(&format!("no engine answers, so the database is not kept now: `baibox snapshot NAME --env {id}` keeps it"));
         return Ok(());
     };
+    context.at_home(environment).await?;
     let volumes = engine.volumes(&environment.id).await?;
     if !volumes.contains(&format!("{}_postgres", environment.id)) {
         return Ok(());
