@@ -2,7 +2,11 @@
 
 mod world;
 
+use baibox::store::Store;
 use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 use world::{World, containers, docker};
 
 impl World {
@@ -16,7 +20,7 @@ impl World {
     fn sql_elsewhere(&self, text: &str) -> Option<String> {
         let script = "exec /usr/lib/postgresql/*/bin/psql -U postgres -h /run/postgresql -tAc \"$0\" postgres";
         let container = containers(&self.id).remove("postgres")?;
-        let output = std::process::Command::new("docker").args(["exec", &container, "sh", "-c", script, text]).output().unwrap();
+        let output = Command::new("docker").args(["exec", &container, "sh", "-c", script, text]).output().unwrap();
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
     fn json(&self, arguments: &[&str]) -> serde_json::Value {
@@ -144,8 +148,16 @@ fn the_state_of_an_environment_is_kept_and_put_back() {
     let two = World::apart(scratch.path(), "copy");
     let copy = ["clone", env, &two.id, "--path", two.folder.to_str().unwrap()];
     one.refuses(&["clone", env, "other", "--path", one.folder.join("inner").to_str().unwrap()], 2, &["is inside that of"]);
+    cut_off_at_any_moment(&two, &copy);
+    let (store, lock) = (Store::open(&scratch.path().join("cache/baibox")).unwrap(), format!("clone-{}", two.id));
+    let held = store.lock(&lock).unwrap();
+    one.refuses(&copy, 2, &["another baibox is making the copy"]);
+    drop(held);
     one.succeeds(&copy);
     one.refuses(&copy, 2, &["there is an environment", "already"]);
+    let left = |folder: &Path| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(left(&two.folder).all(|name| !name.starts_with(".baibox-clone-")));
+    assert_eq!(left(&two.folder.join(".baibox").join(&two.id).join("snapshots")).count(), 0);
     assert_eq!(two.sql(DOMAIN), "copied");
     assert!(two.etcd(&["get", "/sorna/local/test"]).ends_with("copied") && two.folder.join(mine).exists());
     let (first, second) = (one.row(), two.row());
@@ -164,6 +176,21 @@ fn the_state_of_an_environment_is_kept_and_put_back() {
     assert!(two.succeeds(&["verify", "--env", &two.id]).contains("Hello World!"));
 
     another_stores_images_stay(&one, &two);
+}
+
+/// Begins a command several times, and ends it at a moment that is chosen at random.
+fn cut_off_at_any_moment(world: &World, arguments: &[&str]) {
+    for signal in ["-KILL", "-INT", "-KILL", "-KILL", "-INT", "-KILL"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_baibox"));
+        let mut child = command.args(arguments).env("XDG_CACHE_HOME", world.cache.as_ref().unwrap()).spawn().unwrap();
+        let moment = Duration::from_millis(rand::random_range(0..5000));
+        eprintln!("{signal} after {moment:?}");
+        // No state is waited for: any may be there.
+        std::thread::sleep(moment);
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let code = child.wait().unwrap().code();
+        assert!(code.is_none() || code == Some(130), "{signal} after {moment:?}: {code:?}");
+    }
 }
 
 /// Both environments go, while one that their store does not know has a container.
@@ -215,7 +242,7 @@ fn what_is_seen(one: &World) {
 }
 
 /// A copy of a folder of plain files.
-fn copy(from: &std::path::Path, to: &std::path::Path) {
+fn copy(from: &Path, to: &Path) {
     std::fs::create_dir(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -52,6 +52,12 @@ pub async fn run(context: &Context, options: &Delete) -> Result<()> {
     let stage = context.ui.stage("delete");
     erase(context, &environment, &leftovers).await?;
     stage.done(&format!("{id} is gone"));
+    if !leftovers.stay.is_empty() {
+        let list = leftovers.stay.join(" ");
+        let text =
+            format!("images stay, since an environment of another store may use them; when none does: docker image rm {list}");
+        context.ui.remark("delete", &text);
+    }
     Ok(())
 }
 
@@ -63,7 +69,10 @@ pub async fn now(context: &Context, environment: &Environment) -> Result<()> {
 }
 
 async fn erase(context: &Context, environment: &Environment, leftovers: &stack::Leftovers) -> Result<()> {
-    stack::remove(&*context.engine().await?, environment, leftovers).await?;
+    let engine = context.engine().await?;
+    // Containers of steps whose baibox was killed hold volumes.
+    engine.sweep_steps(false).await?;
+    stack::remove(&*engine, environment, leftovers).await?;
     for path in ours(environment)? {
         // Services run as root: what they wrote in the folder may need root to remove.
         let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };

@@ -153,11 +153,13 @@ fn agreed(context: &Context, yes: bool, question: &str) -> Result<(), Fault> {
 
 /// Where a restore was cut off by a crash, the old state is put back first.
 pub async fn recover(context: &Context, environment: &Environment) -> Result<()> {
+    let engine = context.engine().await?;
+    // What a killed one had begun would go on writing.
+    engine.sweep_steps(false).await?;
     if !snapshot::was_cut_off(environment) {
         return Ok(());
     }
     context.ui.remark("restore", "an earlier one was cut off: the state before it is put back");
-    let engine = context.engine().await?;
     stop(environment, &running(&*engine, environment).await?).await?;
     let started = start(context, environment, &["postgres"]).await?;
     state(context, environment, &engine).undo().await?;

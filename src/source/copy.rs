@@ -9,6 +9,9 @@ use std::path::Path;
 use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
 
+/// How folders begin in which a tree is made before it gets its place.
+pub const HALF_MADE: &str = ".baibox-clone-";
+
 /// Where a tree came from, exactly.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
@@ -83,7 +86,7 @@ pub async fn duplicate(tree: &Path, folder: &Path) -> Result<()> {
     if tree.join(".git").is_file() {
         return copy(tree, &into).await;
     }
-    let scratch = tempfile::Builder::new().prefix(".baibox-clone-").tempdir_in(folder)?;
+    let scratch = tempfile::Builder::new().prefix(HALF_MADE).tempdir_in(folder)?;
     let half = scratch.path().join("tree");
     let output = tokio::process::Command::new("cp").arg("-a").arg("--").arg(tree).arg(&half).output().await;
     let output = output.context("`cp` cannot be started")?;
@@ -104,7 +107,7 @@ pub async fn restore(known: &Provenance, url: Option<&str>, into: &Path) -> Resu
 async fn make(from: &str, known: &Provenance, into: &Path) -> Result<()> {
     let parent = into.parent().context("a source tree needs a folder around it")?;
     std::fs::create_dir_all(parent).with_context(|| format!("cannot create `{}`", parent.display()))?;
-    let scratch = tempfile::Builder::new().prefix(".baibox-clone-").tempdir_in(parent)?;
+    let scratch = tempfile::Builder::new().prefix(HALF_MADE).tempdir_in(parent)?;
     let tree = scratch.path().join("tree");
     let place = tree.to_string_lossy().into_owned();
     run_git(parent, &["clone", "--quiet", "--no-checkout", "--", from, &place]).await?;
