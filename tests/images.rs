@@ -137,7 +137,7 @@ fn another_machine_takes_them_from_a_registry(world: &World, scratch: &Path) {
     assert!(code == Some(0) && !said.contains("fragments made"), "{said}");
 }
 
-/// The wheel and its byte code are made, and all other fragments stay.
+/// The wheel, its byte code and the removal of the old one are made; all layers below stay.
 fn a_newer_pin_changes_what_holds_it_and_nothing_else(world: &World) {
     let lock = |more: &[&str]| world.succeeds(&[&["lock", "--env", &world.id, "--json", "--update"], more].concat());
     let read = || std::fs::read_to_string(world.folder.join(".baibox").join(&world.id).join("lock.toml")).unwrap();
@@ -145,7 +145,12 @@ fn a_newer_pin_changes_what_holds_it_and_nothing_else(world: &World) {
         let output = world.baibox(&["build", "--env", &world.id, "--json"]);
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
     };
+    let layers = |images: &BTreeMap<String, Value>| -> Vec<String> {
+        let id = images["manager"].as_str().unwrap();
+        serde_json::from_str(&docker(&["image", "inspect", "--format", "{{json .RootFS.Layers}}", id])).unwrap()
+    };
     let (before, old) = (read(), images());
+    let below = layers(&old);
     let newer = ["attrs", "--as-of", "2023-01-15"];
     let dry = lock(&[&newer[..], &["--dry-run"]].concat());
     assert_eq!(read(), before);
@@ -157,10 +162,15 @@ fn a_newer_pin_changes_what_holds_it_and_nothing_else(world: &World) {
     }
     let made = world.succeeds(&["build", "--env", &world.id]);
     // A store that an earlier run left may have them.
-    assert!(made.contains(" 2 of ") || !made.contains("fragments made"), "{made}");
+    assert!(made.contains(" 3 of ") || !made.contains("fragments made"), "{made}");
     let new = images();
     let changed: Vec<&str> = old.keys().filter(|name| old[*name] != new[*name]).map(String::as_str).collect();
     assert_eq!(changed, ["agent", "manager", "storage-proxy", "webserver", "workspace"]);
+    let above: Vec<String> = layers(&new).into_iter().filter(|layer| !below.contains(layer)).collect();
+    assert!(above.len() == 1 && layers(&new).len() == below.len() + 1, "{above:?} on {below:?}");
+    let told = "import importlib.metadata as m; print([d.version for d in m.distributions() if d.metadata['Name'] == 'attrs'])";
+    let python = ["run", "--rm", new["manager"].as_str().unwrap(), "/opt/venv/bin/python", "-c", told];
+    assert_eq!(docker(&python).trim(), "['22.2.0']");
     assert!(lock(&["attrs"]).contains("attrs stays"));
 }
 

@@ -107,6 +107,7 @@ impl Builder {
                 Ok(tokio::task::spawn_blocking(move || python::wheel::install(&file, &bytes, &layout)).await??)
             }
             Recipe::VirtualEnvironment { python } => Ok(python::venv::tree(&python::Layout::new(python))?),
+            Recipe::Without { package, stay, python } => self.without(package, stay, python).await,
             Recipe::Link { component, metadata, python } => {
                 Ok(python::editable::tree(component, metadata, &python::Layout::new(python))?)
             }

@@ -7,6 +7,7 @@ mod make;
 mod report;
 mod resolve;
 mod tasks;
+mod without;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]

@@ -69,6 +69,9 @@ const PROCESS_LABEL: &str = "ai.baibox.process";
 /// Seconds for an answer to begin; bollard's own default.
 const ANSWER_LIMIT: u64 = 120;
 
+/// An engine may have many images, and each is asked about by itself.
+const ASKED_AT_ONCE: usize = 8;
+
 /// The map type that bollard asks for.
 #[expect(clippy::disallowed_types, reason = "the type of a foreign interface")]
 type Filters = std::collections::HashMap<String, Vec<String>>;
@@ -160,13 +163,9 @@ impl Executor for Docker {
 
     async fn images(&self) -> Result<Vec<HeldImage>> {
         let list = self.api.list_images(None::<query::ListImagesOptions>).await.context("the engine does not list its images")?;
-        let mut held = Vec::new();
-        for summary in list {
-            if let Some(image) = self.image(&summary.id).await? {
-                held.push(image);
-            }
-        }
-        Ok(held)
+        let asked = futures_util::stream::iter(list).map(|summary| async move { self.image(&summary.id).await });
+        let held: Vec<_> = asked.buffered(ASKED_AT_ONCE).try_collect().await?;
+        Ok(held.into_iter().flatten().collect())
     }
 
     async fn remove_image(&self, reference: &str) -> Result<()> {

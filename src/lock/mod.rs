@@ -79,7 +79,8 @@ impl Lock {
 
     /// Puts the locked files in the place of the release's.
     pub fn apply(&self, release: &mut Release) {
-        release.python_lock = Some(self.python.clone());
+        let before = release.python_lock.replace(self.python.clone());
+        release.shipped_lock = release.shipped_lock.take().or(before);
         release.debian_lock = self.debian.clone();
     }
 }

@@ -1,6 +1,6 @@
 //! From a release and what its components say of themselves to the images that are wanted.
 
-use super::{Input, Part, Plan, PlannedFile, Rank, Recipe, Wanted};
+use super::{Input, Part, Plan, PlannedFile, Rank, Recipe, Wanted, changed};
 use crate::error::Fault;
 use crate::model::Digest;
 use crate::python::editable::Metadata;
@@ -20,7 +20,9 @@ pub fn plan(release: &Release, metadata: &BTreeMap<String, Metadata>) -> Result<
             }
         }
     }
-    let wanted = release.images.iter().map(|image| wanted(release, image, metadata, &known)).collect::<Result<Vec<_>>>()?;
+    let python = python_packages(release, &known)?;
+    let wanted =
+        release.images.iter().map(|image| wanted(release, image, metadata, &known, &python)).collect::<Result<Vec<_>>>()?;
     Ok(Plan::new(&format!("baibox.local/{}", release.branch), wanted))
 }
 
@@ -75,7 +77,21 @@ fn input(file: &LockedFile) -> Input {
     Input { file: file.file.clone(), digest: file.sha256.clone() }
 }
 
-fn python_package(lock: &PythonLock, pin: &str, on: &Digest) -> Recipe {
+/// Image → its Python packages with their byte code.
+fn python_packages<'a>(release: &'a Release, known: &BTreeMap<&[String], Packages>) -> Result<BTreeMap<&'a str, Vec<Part>>> {
+    let mut asked = Vec::new();
+    for image in &release.images {
+        let Some(environment) = &image.environment else { continue };
+        let on = known[&image.packages[..1]].configured.clone().with_context(|| {
+            Fault::new(format!("the image `{}` has Python packages, but its first package set is not configured", image.name))
+        })?;
+        asked.push(changed::Asked { image: &image.name, environment, on });
+    }
+    let lock = release.python_lock.as_ref().context("the release has no Python lock")?;
+    Ok(changed::packages(lock, release.shipped_lock.as_ref(), &asked))
+}
+
+pub(super) fn python_package(lock: &PythonLock, pin: &str, on: &Digest) -> Recipe {
     let file = lock.file(pin).expect("a lock is checked when it is read");
     let (name, version, python) = (file.name.clone(), file.version.clone(), lock.python.clone());
     if file.is_wheel() {
@@ -92,20 +108,14 @@ fn wanted(
     image: &ImageData,
     metadata: &BTreeMap<String, Metadata>,
     known: &BTreeMap<&[String], Packages>,
+    python: &BTreeMap<&str, Vec<Part>>,
 ) -> Result<Wanted> {
     let mut parts = known[&image.packages[..]].parts.clone();
     let mut settings = image.settings.clone();
-    if let Some(environment) = &image.environment {
+    if image.environment.is_some() {
         let lock = release.python_lock.as_ref().context("the release has no Python lock")?;
-        let on = known[&image.packages[..1]].configured.clone().with_context(|| {
-            Fault::new(format!("the image `{}` has Python packages, but its first package set is not configured", image.name))
-        })?;
         parts.push(Part::new(Rank::Wheels, Recipe::VirtualEnvironment { python: lock.python.clone() }));
-        for pin in &lock.environments[environment] {
-            let package = Part::new(Rank::Wheels, python_package(lock, pin, &on));
-            let code = Part::new(Rank::Wheels, Recipe::ByteCode { of: package.key.clone(), on: on.clone() });
-            parts.extend([package, code]);
-        }
+        parts.extend(python[image.name.as_str()].iter().cloned());
         for file in &image.wheels {
             let (name, version, python) = (file.name.clone(), file.version.clone(), lock.python.clone());
             parts.push(Part::new(Rank::Wheels, Recipe::Wheel { name, version, input: input(file), python }));

@@ -3,6 +3,7 @@
 //! A [`Recipe`] says how one fragment comes from its inputs; the digest of the
 //! recipe is its key, so a plan knows what is there before anything is made.
 
+mod changed;
 mod images;
 
 pub use images::{DEVELOPER, DEVELOPER_ID, plan};
@@ -45,6 +46,8 @@ pub enum Recipe {
     Sdist { name: String, version: String, input: Input, python: String, builders: Vec<Input>, on: Digest },
     /// Byte code of another fragment's modules, compiled by the Python of configured packages.
     ByteCode { of: Digest, on: Digest },
+    /// Removes a package of the layers below, but for what packages that stay have, too.
+    Without { package: Digest, stay: Vec<Digest>, python: String },
     /// The frame of the virtual environment.
     VirtualEnvironment { python: String },
     /// A link to a component's mounted source tree.
@@ -73,12 +76,27 @@ impl Recipe {
             Self::ByteCode { of, on } => vec![on.clone(), of.clone()],
             Self::DebianDatabase { packages, below } => packages.iter().chain(below).cloned().collect(),
             Self::Account { below, .. } => below.clone(),
+            Self::Without { package, stay, .. } => std::iter::once(package).chain(stay).cloned().collect(),
             _ => Vec::new(),
         }
     }
     /// Whether it says nothing by itself: it follows from what it depends on.
     pub fn follows(&self) -> bool {
-        matches!(self, Self::ByteCode { .. } | Self::DebianConfigured { .. } | Self::DebianDatabase { .. } | Self::Account { .. })
+        matches!(
+            self,
+            Self::ByteCode { .. }
+                | Self::DebianConfigured { .. }
+                | Self::DebianDatabase { .. }
+                | Self::Account { .. }
+                | Self::Without { .. }
+        )
+    }
+    /// The Python package that it installs.
+    pub fn package(&self) -> Option<&str> {
+        match self {
+            Self::Wheel { name, .. } | Self::Sdist { name, .. } => Some(name),
+            _ => None,
+        }
     }
     /// The downloaded files that it is made of.
     pub fn inputs(&self) -> Vec<Input> {
@@ -102,6 +120,7 @@ impl Recipe {
             Self::DebianDatabase { packages, .. } => format!("dpkg database of {} packages", packages.len()),
             Self::DebianConfigured { .. } => "configured packages".into(),
             Self::ByteCode { .. } => "byte code".into(),
+            Self::Without { .. } => "removal".into(),
             Self::VirtualEnvironment { python } => format!("virtual environment for Python {python}"),
             Self::Link { component, .. } => format!("link to {component}"),
             Self::Account { name, .. } => format!("account {name}"),
@@ -119,6 +138,8 @@ pub enum Rank {
     MorePackages,
     MoreConfigured,
     Wheels,
+    /// What of the Python packages differs from those of the release.
+    Changed,
     Links,
     Files,
 }
@@ -131,6 +152,7 @@ impl Rank {
             Self::MorePackages => "more Debian packages",
             Self::MoreConfigured => "more configured packages",
             Self::Wheels => "Python packages",
+            Self::Changed => "changed Python packages",
             Self::Links => "links to sources",
             Self::Files => "files",
         }
@@ -240,10 +262,11 @@ impl Plan {
         }
     }
 
-    /// The name of a recipe's fragment; byte code is that of something.
+    /// The name of a recipe's fragment; byte code and removals are those of something.
     pub fn title(&self, key: &Digest) -> String {
         match &self.recipes[key] {
             Recipe::ByteCode { of, .. } => format!("byte code of {}", self.recipes[of].title()),
+            Recipe::Without { package, .. } => format!("removal of {}", self.recipes[package].title()),
             recipe => recipe.title(),
         }
     }

@@ -25,6 +25,9 @@ pub const BUILD_WHEELS: &str = include_str!("../../images/python/build_wheels.py
 /// Compiles modules to byte code, inside a container.
 pub const COMPILE: &str = include_str!("../../images/python/compile.py");
 
+/// What `PYTHONPYCACHEPREFIX` names in images, without the first slash.
+pub const BYTE_CODE: &str = "var/cache/pycache";
+
 /// Where Python packages go in an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
@@ -43,6 +46,11 @@ impl Layout {
     }
     pub fn scripts(&self) -> String {
         format!("{}/bin", self.prefix)
+    }
+    /// Where the interpreter looks for the byte code of a module.
+    pub fn byte_code(&self, module: &str) -> Option<String> {
+        let stem = module.strip_suffix(".py")?;
+        Some(format!("{BYTE_CODE}/{stem}.cpython-{}.pyc", self.python.replace('.', "")))
     }
     pub fn interpreter(&self) -> String {
         format!("/{}/bin/python", self.prefix)

@@ -72,6 +72,9 @@ pub struct Release {
     pub debian_lock: BTreeMap<String, Vec<LockedDeb>>,
     #[serde(skip)]
     pub python_lock: Option<PythonLock>,
+    /// The one that ships with it, where an environment's lock stands in its place.
+    #[serde(skip)]
+    pub shipped_lock: Option<PythonLock>,
     /// Components that are of other releases.
     #[serde(skip)]
     pub mix: Mix,

@@ -1,0 +1,162 @@
+//! Pins that differ from the release's own, in a small layer on top.
+//!
+//! Where one layer changes, engines unpack all above it again. So as long as a lock is the
+//! release's but for a few pins, the release's layers stay, and what differs lies on them.
+
+use super::images::python_package;
+use super::{Part, Rank, Recipe};
+use crate::model::Digest;
+use crate::python::PythonLock;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One of so many packages may differ; where it is more, layers are cut anew.
+const FEW: usize = 4;
+
+/// An image that has Python packages.
+pub(super) struct Asked<'a> {
+    pub image: &'a str,
+    pub environment: &'a str,
+    /// Key of the configured packages that they are built on.
+    pub on: Digest,
+}
+
+/// Image → its packages with their byte code, by a lock and by the one that ships with the release.
+pub(super) fn packages<'a>(lock: &PythonLock, shipped: Option<&PythonLock>, asked: &[Asked<'a>]) -> BTreeMap<&'a str, Vec<Part>> {
+    let of = |lock: &PythonLock, asked: &Asked| -> Vec<Part> {
+        let pins = lock.environments.get(asked.environment).into_iter().flatten();
+        pins.map(|pin| Part::new(Rank::Wheels, python_package(lock, pin, &asked.on))).collect()
+    };
+    let wanted: Vec<Vec<Part>> = asked.iter().map(|asked| of(lock, asked)).collect();
+    let below: Option<Vec<Vec<Part>>> = shipped
+        .filter(|shipped| shipped.python == lock.python && *shipped != lock)
+        .map(|shipped| asked.iter().map(|asked| of(shipped, asked)).collect())
+        .filter(|below: &Vec<Vec<Part>>| differ_little(below, &wanted));
+    let laid: Vec<Laid> = match below {
+        None => wanted.into_iter().map(|wanted| Laid { below: wanted, ..Laid::default() }).collect(),
+        Some(below) => below.into_iter().zip(wanted).map(|(below, wanted)| Laid::new(below, wanted)).collect(),
+    };
+    let mut stays: BTreeMap<&Replaced, BTreeSet<&Digest>> = BTreeMap::new();
+    for laid in &laid {
+        for replaced in &laid.replaced {
+            stays.entry(replaced).or_default().extend(&laid.stays);
+        }
+    }
+    let parts = |asked: &Asked<'a>, laid: &Laid| {
+        let mut parts = Vec::new();
+        for package in laid.below.iter().chain(&laid.above) {
+            let code = Recipe::ByteCode { of: package.key.clone(), on: asked.on.clone() };
+            parts.extend([package.clone(), Part::new(package.rank, code)]);
+        }
+        for replaced in &laid.replaced {
+            let stay = stays[replaced].iter().map(|key| (*key).clone()).collect();
+            let recipe = Recipe::Without { package: replaced.old.clone(), stay, python: lock.python.clone() };
+            parts.push(Part::new(Rank::Changed, recipe));
+        }
+        (asked.image, parts)
+    };
+    asked.iter().zip(&laid).map(|(asked, laid)| parts(asked, laid)).collect()
+}
+
+fn differ_little(below: &[Vec<Part>], wanted: &[Vec<Part>]) -> bool {
+    let keys = |all: &[Vec<Part>]| -> BTreeSet<Digest> { all.iter().flatten().map(|part| part.key.clone()).collect() };
+    let (below, wanted) = (keys(below), keys(wanted));
+    wanted.difference(&below).count().max(below.difference(&wanted).count()) * FEW <= below.len()
+}
+
+/// A package of the layers below that is not wanted, and what comes for it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Replaced {
+    old: Digest,
+    new: Option<Digest>,
+}
+
+/// The packages of one image.
+#[derive(Default)]
+struct Laid {
+    below: Vec<Part>,
+    above: Vec<Part>,
+    replaced: Vec<Replaced>,
+    /// All packages that are in the image after all.
+    stays: BTreeSet<Digest>,
+}
+
+impl Laid {
+    fn new(below: Vec<Part>, wanted: Vec<Part>) -> Self {
+        let stays: BTreeSet<Digest> = wanted.iter().map(|part| part.key.clone()).collect();
+        let there: BTreeSet<&Digest> = below.iter().map(|part| &part.key).collect();
+        let above: Vec<Part> = wanted
+            .into_iter()
+            .filter(|part| !there.contains(&part.key))
+            .map(|part| Part { rank: Rank::Changed, ..part })
+            .collect();
+        let gone = below.iter().filter(|part| !stays.contains(&part.key));
+        let replaced = gone
+            .map(|part| {
+                let new = above.iter().find(|other| other.recipe.package() == part.recipe.package());
+                Replaced { old: part.key.clone(), new: new.map(|new| new.key.clone()) }
+            })
+            .collect();
+        Self { below, above, replaced, stays }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::python::LockedFile;
+
+    fn lock(pins: &[(&str, &str)]) -> PythonLock {
+        let files = pins.iter().map(|(name, version)| LockedFile {
+            name: (*name).into(),
+            version: (*version).into(),
+            file: format!("{name}-{version}-py3-none-any.whl"),
+            sha256: Digest::of(format!("{name} {version}").as_bytes()),
+            size: 1,
+        });
+        PythonLock {
+            python: "3.9".into(),
+            cutoff: "2022-04-01".into(),
+            builders: Vec::new(),
+            requirements: BTreeMap::new(),
+            environments: [("x".to_owned(), pins.iter().map(|(name, version)| format!("{name} {version}")).collect())].into(),
+            files: files.collect(),
+        }
+    }
+
+    /// What lies below and on top, byte code left out.
+    fn check(shipped: &[(&str, &str)], pins: &[(&str, &str)], below: &[&str], above: &[&str]) {
+        let asked = Asked { image: "x", environment: "x", on: Digest::of(b"base") };
+        let shipped = lock(shipped);
+        let parts = packages(&lock(pins), Some(&shipped), &[asked]).remove("x").unwrap();
+        let known: BTreeMap<Digest, String> = parts.iter().map(|part| (part.key.clone(), part.recipe.title())).collect();
+        let titles = |rank: Rank| -> Vec<String> {
+            let of = parts.iter().filter(|part| part.rank == rank && !matches!(part.recipe, Recipe::ByteCode { .. }));
+            of.map(|part| match &part.recipe {
+                Recipe::Without { package, .. } => format!("not {}", known[package]),
+                recipe => recipe.title(),
+            })
+            .collect()
+        };
+        assert_eq!(
+            (titles(Rank::Wheels), titles(Rank::Changed)),
+            (below.iter().map(|text| (*text).to_owned()).collect(), above.iter().map(|text| (*text).to_owned()).collect())
+        );
+    }
+
+    const SHIPPED: [(&str, &str); 4] = [("a", "1"), ("b", "1"), ("c", "1"), ("d", "1")];
+
+    #[test]
+    fn a_pin_that_differs_lies_on_the_layers_of_the_release() {
+        let below = ["a 1", "b 1", "c 1", "d 1"];
+        check(&SHIPPED, &SHIPPED, &below, &[]);
+        check(&SHIPPED, &[("a", "1"), ("b", "2"), ("c", "1"), ("d", "1")], &below, &["b 2", "not b 1"]);
+        check(&SHIPPED, &[("a", "1"), ("c", "1"), ("d", "1")], &below, &["not b 1"]);
+        check(&SHIPPED, &[("a", "1"), ("b", "1"), ("c", "1"), ("d", "1"), ("e", "1")], &below, &["e 1"]);
+    }
+
+    #[test]
+    fn where_more_than_a_few_differ_layers_are_cut_anew() {
+        check(&SHIPPED, &[("a", "1"), ("b", "2"), ("c", "2"), ("d", "1")], &["a 1", "b 2", "c 2", "d 1"], &[]);
+        check(&SHIPPED, &[("a", "1")], &["a 1"], &[]);
+    }
+}
