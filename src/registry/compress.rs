@@ -7,8 +7,8 @@ use crate::model::Digest;
 use crate::oci::{END_MARKER, Layer};
 use crate::store::Store;
 use anyhow::{Context, Result};
-use flate2::{Compression, GzBuilder};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use libdeflater::{CompressionLvl, Compressor};
 use serde::{Deserialize, Serialize};
 use std::io::{Read, Write};
 
@@ -16,7 +16,7 @@ use std::io::{Read, Write};
 const MEMBER: usize = 4 << 20;
 
 /// Raised when the compressed bytes of a layer change.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A compressed layer in the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,9 +59,11 @@ pub async fn compress(store: &Store, layer: &Layer) -> Result<Compressed> {
 
 fn member(bytes: &[u8]) -> Result<Vec<u8>> {
     // Neither name nor time are written, so that the bytes depend on the content alone.
-    let mut encoder = GzBuilder::new().mtime(0).write(Vec::new(), Compression::new(6));
-    encoder.write_all(bytes)?;
-    Ok(encoder.finish()?)
+    let mut compressor = Compressor::new(CompressionLvl::new(6).expect("levels go up to 12"));
+    let mut packed = vec![0; compressor.gzip_compress_bound(bytes.len())];
+    let size = compressor.gzip_compress(bytes, &mut packed)?;
+    packed.truncate(size);
+    Ok(packed)
 }
 
 /// The layer's bytes in pieces of [`MEMBER`], read as they are asked for.
