@@ -1,10 +1,11 @@
-"""How each builder makes the images of a release."""
+"""baibox, and what every other builder is given."""
 import hashlib
 import json
 import os
 import pathlib
 import re
 import shutil
+import subprocess
 import tomllib
 
 from measure import output
@@ -20,6 +21,8 @@ TREES = {
 }
 PYTHON = [*TREES, "python"]
 OTHERS = ["postgres", "redis", "etcd"]
+SUITES = ["bullseye", "bookworm"]
+CONFIG = "etc/backend.ai/manager/peers.conf"
 
 
 class Baibox:
@@ -30,20 +33,37 @@ class Baibox:
         self.folder = scratch / id
         self.state = self.folder / ".baibox" / id
         self.store = scratch / "cache/baibox"
-        self.environment = {**os.environ, "XDG_CACHE_HOME": str(scratch / "cache"), "BAIBOX_IMAGES": str(scratch / "images")}
+        self.catalog = scratch / "images"
+        self.environment = {**os.environ, "XDG_CACHE_HOME": str(scratch / "cache"), "BAIBOX_IMAGES": str(self.catalog)}
+        self.seen = set()
 
     def call(self, *words, **more):
         return self.bench.call([self.binary, "--quiet", *words], env={**self.environment, **more})
 
-    def set_up(self):
-        """An environment with all that it downloads, its containers gone again. Its layers are no others'."""
-        shutil.copytree(HERE.parent.parent / "images", self.scratch / "images")
-        for path in (self.scratch / "images").glob("*/*/release.toml"):
+    def describe(self):
+        """The catalog, with a file of one component more. Its layers are no others', so the engine lacks them."""
+        shutil.copytree(HERE.parent.parent / "images", self.catalog)
+        for path in self.catalog.glob("*/*/release.toml"):
             text = path.read_text().replace("options.exclude = [", 'options.exclude = ["usr/share/bug", "usr/share/lintian", ')
-            path.write_text(text)
+            head = '[[image]]\nname = "manager"\n'
+            path.write_text(text.replace(head, f'{head}files."{CONFIG}".from = "compute/peers.conf"\n'))
+        self.configure("first\n")
+
+    def set_up(self):
+        """An environment with all that it downloads; its containers are gone again."""
+        if not self.catalog.exists():
+            self.describe()
         self.call("up", "--branch", self.branch, "--env", self.id, "--path", str(self.folder), "--source", "pypi", "--no-verify")
         graph = ["docker", "compose", "--project-name", self.id, "--file", str(self.state / "compose.yaml")]
         self.bench.call([*graph, "down", "--volumes"])
+        self.held()
+
+    def tear_down(self):
+        if self.state.exists():
+            self.held()
+            self.call("delete", self.id, "--yes", "--force")
+        if held := self.seen & known():
+            self.bench.call(["docker", "rmi", "--force", *held])
 
     def lock(self):
         return tomllib.loads((self.state / "lock.toml").read_text())
@@ -53,12 +73,17 @@ class Baibox:
 
     def held(self):
         """Images of these pins and of earlier ones, as far as the engine has them."""
-        known = output(["docker", "images", "--format", "{{.Repository}}:{{.Tag}}"]).split()
         record = json.loads((self.state / "environment.json").read_text())
-        return [name for name in [*record["images"].values(), *record["superseded"]] if name in known]
+        self.seen.update(record["images"].values(), record["superseded"])
+        return sorted(self.seen & known())
 
-    def build(self, **more):
-        return self.call("build", "--env", self.id, **more)
+    def build(self, *words, **more):
+        memory = self.call("build", "--env", self.id, *words, **more)
+        self.held()
+        return memory
+
+    def configure(self, text):
+        (self.catalog / "compute/peers.conf").write_text(text)
 
     def pin(self, wheel):
         """Names another version of a wheel in the lock; the store has it as if it were downloaded."""
@@ -73,12 +98,9 @@ class Baibox:
         text = re.sub(rf'name = "{name}"\nversion = .*\nfile = .*\nsha256 = .*\nsize = \d+', f"{file}{wheel.stat().st_size}", text)
         path.write_text(text)
 
-    def forget(self, place):
-        """A store that has only downloads, and an engine without the images."""
-        if held := self.held():
-            self.bench.call(["docker", "rmi", "--force", *held])
+    def downloads_alone(self, place):
+        """A store that has only downloads; the environment of commands that are to use it."""
         store = self.scratch / place / "baibox"
-        shutil.rmtree(store, ignore_errors=True)
         for digest in set(re.findall("sha256:([0-9a-f]{64})", (self.state / "lock.toml").read_text())):
             blob = pathlib.Path("blobs") / digest[:2] / digest
             if (self.store / blob).exists():
@@ -87,19 +109,34 @@ class Baibox:
         shutil.copytree(self.store / "environments", store / "environments")
         return {"XDG_CACHE_HOME": str(self.scratch / place)}
 
+    def forget_images(self):
+        if held := self.held():
+            self.bench.call(["docker", "rmi", "--force", *held])
+
+    def forget_actions(self, wanted):
+        """Forgets outcomes of these: what they gave is made again, of fragments that stay."""
+        for path in (self.store / "actions").iterdir():
+            if wanted(path.read_text()):
+                path.unlink()
+
+
+def known():
+    """Tagged images of the engine."""
+    return set(output(["docker", "images", "--format", "{{.Repository}}:{{.Tag}}"]).split())
+
 
 class Context:
-    """What Dockerfiles are given: requirements by the lock, the trees' packaging, uv, certificates."""
+    """What Dockerfiles are given: requirements by the lock, the trees' packaging, uv, pip, certificates."""
 
-    def __init__(self, bench, scratch, name, uv, downloads):
-        self.bench, self.path = bench, scratch / name
-        for folder in ["requirements", "downloads/builders", "trees", "files", "bin"]:
+    def __init__(self, scratch, name, programs, downloads):
+        self.path = scratch / name
+        for folder in ["requirements", "downloads/builders", "trees", "files/manager", "bin"]:
             (self.path / folder).mkdir(parents=True)
-        shutil.copy(uv, self.path / "bin/uv")
+        shutil.copy(programs / "uv", self.path / "bin/uv")
+        shutil.copytree(programs / "pip", self.path / "bin/pip")
         certificates = pathlib.Path(os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"))
         shutil.copy(certificates, self.path / "ca-certificates.crt")
-        (self.path / "files/manager").mkdir()
-        (self.path / "files/manager/peers.conf").write_text("first\n")
+        self.configure("first\n")
         for wheel in downloads:
             name, version = wheel.name.split("-")[:2]
             (self.path / f"downloads/{name}-{version}.txt").write_text(f"{name}=={version}\n")
@@ -115,6 +152,7 @@ class Context:
             (self.path / f"downloads/{name}.txt").write_text(text)
         builders = "".join(f"{pin.replace(' ', '==')}\n" for pin in python["builders"])
         (self.path / "downloads/builders/builders.txt").write_text(builders)
+        (self.path / "requirements/builders.txt").write_text(builders)
         # The first that can make links to trees in the standard way.
         (self.path / "requirements/editable.txt").write_text("setuptools==64.0.3\nwheel==0.37.1\n")
         (self.path / "downloads/builders/editable.txt").write_text("setuptools==64.0.3\nwheel==0.37.1\n")
@@ -123,48 +161,41 @@ class Context:
             only = shutil.ignore_patterns(".git", "static", "*.tar.*", "*.bin", "*.so")
             shutil.copytree(source, target, ignore=only, dirs_exist_ok=True)
 
+    def configure(self, text):
+        (self.path / "files/manager/peers.conf").write_text(text)
+
     def pin(self, wheel):
         name, version = wheel.name.lower().split("-")[:2]
         for path in (self.path / "requirements").iterdir():
             path.write_text(re.sub(rf"^{name}==.*$", f"{name}=={version}", path.read_text(), flags=re.M))
 
 
-class BuildKit:
-    """`docker buildx bake`: one call for all images."""
+def base(bench, scratch, suite):
+    """Debian's minimal base without documentation, as an image."""
+    archive = scratch / f"{suite}.tar"
+    bench.call(["mmdebstrap", "--variant=minbase", *without_documentation(), suite, str(archive)])
+    bench.call(["docker", "import", str(archive), f"peers-{suite}"])
 
-    def __init__(self, bench, context, name, dockerfile, index):
-        self.bench, self.context, self.name, self.index = bench, context, name, index
-        self.prefix = name.replace(" ", "-").replace("+", "and").lower()
-        self.dockerfile, self.fresh = dockerfile, ""
-        self.file = context.path.parent / f"{self.prefix}.json"
 
-    def image(self, name):
-        return f"peers-{self.prefix}/{name}"
+def without_documentation():
+    return [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ["doc", "man", "locale", "info"]]
 
-    def stages(self):
-        return {name: {"target": name} for name in PYTHON + OTHERS}
 
-    def bake(self, stages, *words):
-        targets = {
-            name: {"context": str(self.context.path), "dockerfile": str(self.dockerfile), "tags": [self.image(name)], **stage}
-            for name, stage in stages.items()
-        }
-        for target in targets.values():
-            target["args"] = {"INDEX": self.index, "FRESH": self.fresh}
-        self.file.write_text(json.dumps({"target": targets, "group": {"default": {"targets": list(targets)}}}))
-        return self.bench.call(["docker", "buildx", "bake", "--file", str(self.file), "--progress", "plain", *words])
+def programs(bench, scratch):
+    """A folder with the uv program, and with pip's modules; the last pip that Debian 11's Python runs."""
+    place = scratch / "programs"
+    bench.call(["pip", "download", "--no-deps", "--dest", str(place), "uv"])
+    bench.call(["pip", "download", "--no-deps", "--dest", str(place), "pip==25.3"])
+    for wheel in place.glob("*.whl"):
+        target = place / ("pip" if wheel.name.startswith("pip-") else "unpacked")
+        bench.call(["python3", "-m", "zipfile", "-e", str(wheel), str(target)])
+    uv = next((place / "unpacked").glob("*.data/scripts/uv"))
+    uv.chmod(0o755)
+    uv.rename(place / "uv")
+    return place
 
-    def set_up(self):
-        self.bake({"downloads": {"target": "downloads", "tags": []}}, "--set", "*.output=type=cacheonly")
-        self.build()
 
-    def build(self):
-        return self.bake(self.stages())
-
-    def cold(self, number):
-        """`--no-cache` would empty the cache mounts too: an argument that is new does what is asked."""
-        self.fresh = str(number)
-        return self.bake(self.stages())
-
-    def tear_down(self):
-        self.bench.call(["docker", "rmi", "--force", *map(self.image, self.stages()), "peers-bullseye", "peers-bookworm"])
+def index():
+    """The index that pip on this host is set to, or nothing for its default."""
+    said = subprocess.run(["pip", "config", "get", "global.index-url"], capture_output=True, text=True)
+    return said.stdout.strip()

@@ -1,6 +1,7 @@
 """Times commands and weighs images."""
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -11,14 +12,14 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def processor():
-    """Seconds that the machine's cores worked, in kernel and programs, since it began."""
+    """Seconds that the machine's cores worked in programs, engine and containers included, since it began."""
     with open("/proc/stat") as file:
-        user, nice, system, _, _, interrupts, soft, *_ = map(int, file.readline().split()[1:])
-    return (user + nice + system + interrupts + soft) / TICKS
+        user, nice, *_ = map(int, file.readline().split()[1:])
+    return (user + nice) / TICKS
 
 
 class Sample:
-    """What one run took: seconds, seconds of all cores, peak kB of the largest process that was called."""
+    """What one run took: seconds, user seconds of all cores, peak kB of the largest process that was called."""
 
     def __init__(self, seconds, cpu, memory):
         self.seconds, self.cpu, self.memory = seconds, cpu, memory
@@ -53,6 +54,9 @@ class Bench:
         self.samples.setdefault(row, {}).setdefault(who, []).append(sample)
         print(f"{row}: {who} {seconds:.3f} s, {sample.cpu:.1f} s CPU, {memory // 1024} MB", file=sys.stderr)
 
+    def has(self, row, who):
+        return who in self.samples.get(row, {})
+
     def median(self, row, who, field="seconds"):
         return statistics.median(getattr(sample, field) for sample in self.samples[row][who])
 
@@ -61,16 +65,20 @@ def output(command, **options):
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, **options).stdout
 
 
-def layers(images):
-    """Diff IDs of all layers of these images, with the size of their tar streams."""
+def layers(images, into=None):
+    """Diff IDs of all layers of these images, with the size of their tar streams; `into` gets the streams."""
     sizes, links, small = {}, {}, {}
     child = subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE)
     with tarfile.open(fileobj=child.stdout, mode="r|") as archive:
         for entry in archive:
             if entry.isfile():
                 sizes[entry.name] = entry.size
-                if entry.size < 1 << 20:
-                    small[entry.name] = archive.extractfile(entry).read()
+                content = archive.extractfile(entry)
+                if entry.name.endswith(".json"):
+                    small[entry.name] = content.read()
+                elif into and entry.name.endswith("layer.tar"):
+                    with open(into / f"{len(sizes)}.tar", "wb") as file:
+                        shutil.copyfileobj(content, file, 1 << 20)
             elif entry.issym():
                 links[entry.name] = os.path.normpath(os.path.join(os.path.dirname(entry.name), entry.linkname))
     if child.wait():
