@@ -8,7 +8,7 @@ pub async fn run(context: &Context, options: &Graph) -> Result<()> {
     let environment = context.environment_at_home(&options.one).await?;
     let config = stack::run_compose(&environment, &["config", "--format", "json"]).await?;
     let containers = context.engine().await?.containers(&environment.id).await?;
-    let services = graph::read(&config, &environment.release()?.services(), &containers)?;
+    let services = graph::read(&config, &environment.release()?.services(), &containers, &environment.mix)?;
     let text = match options.format {
         GraphFormat::Text => graph::text(&services),
         GraphFormat::Mermaid => graph::mermaid(&services),

@@ -2,7 +2,7 @@ use super::{Context, sources};
 use crate::environment::Environment;
 use crate::error::Fault;
 use crate::model::Branch;
-use crate::release::{Catalog, Mix, mix_name};
+use crate::release::{Catalog, Mix, Release, mix_name};
 use anyhow::Result;
 
 /// `COMPONENT=BRANCH` of `--component`.
@@ -27,11 +27,21 @@ pub fn choose(context: &Context, environment: &mut Environment, texts: &[String]
             .hint("its trees and database are of that: name another environment with `--env ID`")
             .into());
     }
-    Catalog::release(environment.branch.as_str())?.mixed(&mix)?;
+    let mixed = Catalog::release(environment.branch.as_str())?.mixed(&mix)?;
+    adopt(environment, &mixed);
     environment.mix = mix;
     let name = environment.release_name();
     context.ui.remark("mix", &format!("{name}: upstream asks for servers of one release; {}", seen(&name)?));
     Ok(())
+}
+
+/// A folder of clones may have those that only the mix has, such as `common-20.09`: they stay when the environment goes, too.
+fn adopt(environment: &mut Environment, mixed: &Release) {
+    if !environment.adopted.is_empty() {
+        let names = mixed.components.iter().map(|component| component.name.clone());
+        let there: Vec<String> = names.filter(|name| environment.folder.join(name).join(".git").exists()).collect();
+        environment.adopted.extend(there);
+    }
 }
 
 /// What `baibox releases --verify` saw of a mix.
@@ -58,4 +68,27 @@ pub fn tried(base: &str) -> Result<Vec<(String, String)>> {
         Ok((name[prefix.len() - 1..].to_owned(), format!("{} ({}){stopped}", seen.level, seen.date)))
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_that_only_a_mix_has_are_adopted_with_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("common-20.09/.git")).unwrap();
+        let value = serde_json::json!({
+            "id": "one", "branch": "21.03", "folder": folder.path(), "ports": {}, "subnet": "", "gateway": "", "secrets": {},
+            "images": {}, "adopted": ["common"],
+        });
+        let mut environment: Environment = serde_json::from_value(value).unwrap();
+        let mix = parse(&["agent=20.09".to_owned()], "21.03").unwrap();
+        let mixed = Catalog::release("21.03").unwrap().mixed(&mix).unwrap();
+        adopt(&mut environment, &mixed);
+        assert_eq!(environment.adopted, ["common", "common-20.09"].map(String::from).into());
+        environment.adopted.clear();
+        adopt(&mut environment, &mixed);
+        assert!(environment.adopted.is_empty(), "what it brought itself");
+    }
 }

@@ -3,6 +3,7 @@
 mod svg;
 
 use crate::engine::Container;
+use crate::release::Mix;
 use crate::stack::{Verdict, judge};
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -15,6 +16,9 @@ pub use svg::svg;
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Service {
     pub name: String,
+    /// Where it is not the stack's, but of another release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
     pub state: &'static str,
     /// Ports of this host.
     pub ports: Vec<u16>,
@@ -26,8 +30,19 @@ pub struct Service {
     pub level: usize,
 }
 
+impl Service {
+    /// Its name, and its release where that is not the stack's.
+    fn called(&self) -> String {
+        match &self.release {
+            Some(release) => format!("{} ({release})", self.name),
+            None => self.name.clone(),
+        }
+    }
+}
+
 /// Reads what `docker compose config --format json` says; in the order of their levels.
-pub fn read(config: &str, services: &BTreeMap<String, bool>, containers: &[Container]) -> Result<Vec<Service>> {
+/// Components of `mix` are of other releases.
+pub fn read(config: &str, services: &BTreeMap<String, bool>, containers: &[Container], mix: &Mix) -> Result<Vec<Service>> {
     // Warnings may follow the answer.
     let answer = serde_json::Deserializer::from_str(config).into_iter::<Value>().next();
     let config = answer.and_then(Result::ok).context("`docker compose config` did not answer with JSON")?;
@@ -41,6 +56,8 @@ pub fn read(config: &str, services: &BTreeMap<String, bool>, containers: &[Conta
         .iter()
         .map(|(name, one)| Service {
             name: name.clone(),
+            // The client is where one works.
+            release: mix.get(if name == "workspace" { "client" } else { name }).map(ToString::to_string),
             state: state(services, &health, containers, name),
             ports: items(one, "ports").iter().filter_map(|port| port["published"].as_str()?.parse().ok()).collect(),
             volumes: items(one, "volumes")
@@ -84,7 +101,7 @@ pub fn text(services: &[Service]) -> String {
     let mut rows = vec![["SERVICE", "STATE", "PORT", "VOLUME", "AFTER"].map(String::from).to_vec()];
     rows.extend(services.iter().map(|one| {
         let ports: Vec<String> = one.ports.iter().map(u16::to_string).collect();
-        vec![one.name.clone(), one.state.to_owned(), ports.join(", "), one.volumes.join(", "), one.after.join(", ")]
+        vec![one.called(), one.state.to_owned(), ports.join(", "), one.volumes.join(", "), one.after.join(", ")]
     }));
     crate::ui::table(&rows)
 }
@@ -110,7 +127,7 @@ fn fill(state: &str) -> &'static str {
 pub fn mermaid(services: &[Service]) -> String {
     let mut out = String::from("flowchart LR\n");
     for one in services {
-        let label = std::iter::once(one.name.clone()).chain(details(one)).collect::<Vec<_>>().join("<br/>");
+        let label = std::iter::once(one.called()).chain(details(one)).collect::<Vec<_>>().join("<br/>");
         writeln!(out, "    {}[\"{label}\"]", one.name).expect("strings take all");
         writeln!(out, "    style {} fill:{},stroke:#666,color:#222", one.name, fill(one.state)).expect("strings take all");
     }
@@ -124,7 +141,7 @@ pub fn dot(services: &[Service]) -> String {
         "digraph stack {\n    rankdir=LR;\n    node [shape=box, style=\"rounded,filled\", fontname=\"sans-serif\"];\n",
     );
     for one in services {
-        let label = std::iter::once(one.name.clone()).chain(details(one)).collect::<Vec<_>>().join("\\n");
+        let label = std::iter::once(one.called()).chain(details(one)).collect::<Vec<_>>().join("\\n");
         writeln!(out, "    \"{}\" [label=\"{label}\", fillcolor=\"{}\"];", one.name, fill(one.state)).expect("strings take all");
     }
     edges(services).for_each(|(from, to)| writeln!(out, "    \"{from}\" -> \"{to}\";").expect("strings take all"));
@@ -138,6 +155,7 @@ fn edges(services: &[Service]) -> impl Iterator<Item = (&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Branch;
 
     fn graph() -> Vec<Service> {
         let config = r#"{"services": {
@@ -147,6 +165,7 @@ mod tests {
             "etcd": {"volumes": [{"type": "volume", "source": "etcd"}]}
         }}"#;
         let services = [("manager", false), ("schema", true), ("etcd", false)].map(|(name, once)| (name.to_owned(), once)).into();
+        let mix = [("manager".to_owned(), Branch::parse("20.09", &["20.09".to_owned()]).unwrap())].into();
         let container = |service: &str, state: &str, exit_code| Container {
             id: service.into(),
             name: service.into(),
@@ -157,16 +176,16 @@ mod tests {
             image: String::new(),
             config_hash: String::new(),
         };
-        read(config, &services, &[container("etcd", "running", None), container("schema", "exited", Some(0))]).unwrap()
+        read(config, &services, &[container("etcd", "running", None), container("schema", "exited", Some(0))], &mix).unwrap()
     }
 
     #[test]
     fn services_stand_in_the_order_in_which_they_can_start() {
         insta::assert_snapshot!(text(&graph()), @r"
-        SERVICE  STATE    PORT  VOLUME  AFTER
-        etcd     healthy        etcd
-        schema   done                   etcd
-        manager  stopped  8091          etcd, schema
+        SERVICE          STATE    PORT  VOLUME  AFTER
+        etcd             healthy        etcd
+        schema           done                   etcd
+        manager (20.09)  stopped  8091          etcd, schema
         ");
     }
 
@@ -176,7 +195,7 @@ mod tests {
         let (mermaid, dot, svg) = (mermaid(&graph), dot(&graph), svg(&graph));
         assert!(mermaid.starts_with("flowchart LR\n    etcd[\"etcd<br/>healthy<br/>volume etcd\"]"), "{mermaid}");
         assert!(mermaid.contains("    schema --> manager\n") && mermaid.matches("-->").count() == 3, "{mermaid}");
-        assert!(dot.contains("\"etcd\" -> \"manager\";") && dot.contains("manager\\nstopped\\n127.0.0.1:8091"), "{dot}");
+        assert!(dot.contains("\"etcd\" -> \"manager\";") && dot.contains("manager (20.09)\\nstopped\\n127.0.0.1:8091"), "{dot}");
         assert_eq!((svg.matches("<rect").count(), svg.matches("<path class").count()), (3, 3), "{svg}");
         let mut reader = quick_xml::Reader::from_str(&svg);
         while reader.read_event().unwrap() != quick_xml::events::Event::Eof {}

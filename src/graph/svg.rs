@@ -44,7 +44,7 @@ pub fn svg(services: &[Service]) -> String {
             fill(one.state)
         )
         .expect("strings take all");
-        let lines = std::iter::once((one.name.clone(), " class=\"name\"")).chain(details(one).into_iter().map(|line| (line, "")));
+        let lines = std::iter::once((one.called(), " class=\"name\"")).chain(details(one).into_iter().map(|line| (line, "")));
         for (number, (line, class)) in lines.enumerate() {
             let (x, y) = (x + 10, y + LINE * (number + 1));
             writeln!(out, "<text{class} x=\"{x}\" y=\"{y}\">{}</text>", quick_xml::escape::escape(&line))
