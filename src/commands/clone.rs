@@ -21,7 +21,8 @@ pub async fn run(context: &Context, options: &Options) -> Result<()> {
         Fault::usage(format!("another baibox is making the copy `{id}`")).hint("wait until it has ended, or choose another ID")
     })?;
     let mut into = begin(context, &from, id, options.path.as_deref()).await?;
-    sweep(&into)?;
+    source::sweep(&into.folder).await?;
+    snapshot::sweep(&into)?;
     let stage = context.ui.stage("source");
     let trees = source::trees(&from.folder)?;
     stage.length(trees.len() as u64);
@@ -86,19 +87,6 @@ async fn begin(context: &Context, from: &Environment, id: EnvironmentId, path: O
     made.save(&context.store)?;
     drop(choosing);
     Ok(made)
-}
-
-/// Removes what a clone that was killed left half made.
-fn sweep(environment: &Environment) -> Result<()> {
-    for (folder, begins) in [(environment.folder.clone(), source::HALF_MADE), (snapshot::folder(environment), ".")] {
-        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
-        for path in entries.flatten().map(|entry| entry.path()) {
-            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(begins)) {
-                std::fs::remove_dir_all(&path).with_context(|| format!("cannot remove `{}`", path.display()))?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// The file that is there while a clone is under way; it names what is copied.

@@ -143,6 +143,17 @@ pub fn free_name(environment: &Environment, wanted: &str) -> Result<String> {
     names.into_iter().find(|name| !taken.contains(name)).context("numbers do not end")
 }
 
+/// Removes what a killed baibox left half made, where nobody takes a snapshot now.
+pub fn sweep(environment: &Environment) -> Result<()> {
+    let Ok(entries) = std::fs::read_dir(folder(environment)) else { return Ok(()) };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
+            std::fs::remove_dir_all(&path).with_context(|| format!("cannot remove `{}`", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
 /// What is half made begins with a dot, which names do not.
 fn is_name(text: &str) -> bool {
     (1..=60).contains(&text.len())

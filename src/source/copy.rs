@@ -7,10 +7,45 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
 /// How folders begin in which a tree is made before it gets its place.
-pub const HALF_MADE: &str = ".baibox-clone-";
+pub(super) const HALF_MADE: &str = ".baibox-clone-";
+/// For so long a process that was killed may be about to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Removes the half-made trees in a folder that nobody makes any more. What a killed baibox had begun there goes on by
+/// itself, and would go on writing: it is ended first.
+pub async fn sweep(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder).with_context(|| format!("cannot list `{}`", folder.display()))? {
+        let path = entry?.path();
+        if !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(HALF_MADE)) {
+            continue;
+        }
+        let failed = || format!("cannot remove `{}`", path.display());
+        end(&path.join("tree")).await.with_context(failed)?;
+        std::fs::remove_dir_all(&path).with_context(failed)?;
+    }
+    Ok(())
+}
+
+/// Ends the processes that were told to make the tree, and waits until they are gone.
+pub(super) async fn end(tree: &Path) -> Result<()> {
+    let begin = tokio::time::Instant::now();
+    loop {
+        let left = crate::host::processes_with(&[&tree.to_string_lossy()])?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        anyhow::ensure!(begin.elapsed() < PATIENCE, "a process that writes in `{}` does not end", tree.display());
+        for process in left {
+            // It may have ended by itself meanwhile.
+            let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
 
 /// Where a tree came from, exactly.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,6 +201,23 @@ mod tests {
         check("ssh://git@git.example/a", "ssh://git@git.example/a");
         check("git@git.example:a", "git@git.example:a");
         check("file:///a@b/c", "file:///a@b/c");
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_process_had_begun_ends_and_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = folder.path().join(format!("{HALF_MADE}x/tree"));
+        fs::create_dir_all(&tree).unwrap();
+        let script = "number=0; while :; do number=$((number + 1)); : > \"$0/$number\"; done";
+        let mut writer = std::process::Command::new("sh").args(["-c", script]).arg(&tree).spawn().unwrap();
+        while fs::read_dir(&tree).unwrap().count() < 10 {
+            tokio::task::yield_now().await;
+        }
+        fs::create_dir(folder.path().join("mine")).unwrap();
+        sweep(folder.path()).await.unwrap();
+        assert!(!writer.wait().unwrap().success());
+        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["mine"]);
     }
 
     #[tokio::test]

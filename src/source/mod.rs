@@ -11,7 +11,7 @@ mod real;
 mod sdist;
 pub mod topic;
 
-pub use copy::{HALF_MADE, Provenance, apply, copy, duplicate, provenance, restore};
+pub use copy::{Provenance, apply, copy, duplicate, provenance, restore, sweep};
 pub use git::{TreeState, commit, reachable, state, trees};
 pub use metadata::read as metadata;
 pub use objects::{Found, Reference, clone, find};

@@ -4,6 +4,7 @@
 //! references: it is a repository of its own, inside containers too, and neither another
 //! environment's end nor that of the store takes anything from it.
 
+use super::copy::{HALF_MADE, end};
 use super::git::{answer, git, remember_tags, run_git};
 use super::{free, settle};
 use crate::error::Fault;
@@ -65,7 +66,7 @@ pub async fn clone(store: &Store, found: &Found, shallow: bool, into: &Path) -> 
     free(into)?;
     let parent = into.parent().context("a source tree needs a folder around it")?;
     std::fs::create_dir_all(parent).with_context(|| format!("cannot create `{}`", parent.display()))?;
-    let scratch = scratch(parent)?;
+    let scratch = scratch(parent).await?;
     let tree = scratch.path().join("tree");
     let place = tree.to_string_lossy().into_owned();
     if shallow {
@@ -139,18 +140,17 @@ async fn fetch(repository: &Path, from: &str, reference: &Reference, heads: &str
     })
 }
 
-const SCRATCH: &str = ".baibox-clone-";
-
 /// A folder beside the trees that knows whose it is; those of processes that were killed go.
-fn scratch(parent: &Path) -> Result<tempfile::TempDir> {
+async fn scratch(parent: &Path) -> Result<tempfile::TempDir> {
     for entry in std::fs::read_dir(parent).with_context(|| format!("cannot list `{}`", parent.display()))? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let Some((process, _)) = name.strip_prefix(SCRATCH).and_then(|rest| rest.rsplit_once('-')) else { continue };
+        let Some((process, _)) = name.strip_prefix(HALF_MADE).and_then(|rest| rest.rsplit_once('-')) else { continue };
         if crate::host::has_ended(&process.replace('_', " ")) {
+            end(&entry.path().join("tree")).await?;
             std::fs::remove_dir_all(entry.path()).with_context(|| format!("cannot remove `{}`", entry.path().display()))?;
         }
     }
-    let prefix = format!("{SCRATCH}{}-", crate::host::process().replace(' ', "_"));
+    let prefix = format!("{HALF_MADE}{}-", crate::host::process().replace(' ', "_"));
     tempfile::Builder::new().prefix(&prefix).tempdir_in(parent).with_context(|| format!("cannot write in `{}`", parent.display()))
 }
