@@ -44,6 +44,22 @@ fn bad_input_gets_a_clear_error_and_a_next_step() {
 }
 
 #[test]
+fn without_a_network_no_repository_is_asked_and_all_are_named() {
+    let host = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    host.set_nonblocking(true).unwrap();
+    let base = format!("http://{}/git", host.local_addr().unwrap());
+    let pull = ["--offline", "pull", "localhost:1/team", "--branch", "21.03", "--git-base", &base];
+    check(
+        &[&pull[..], &["--source", "git"]].concat(),
+        1,
+        &["trees are not here", &format!("manager of `{base}/backend.ai-manager`"), "webserver of", "file://", "`--offline`"],
+    );
+    // The engine is asked next.
+    check(&pull, 4, &["come from PyPI's source distributions"]);
+    assert_eq!(host.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[test]
 fn an_unreachable_engine_is_exit_code_4_with_what_to_do() {
     check(&["up", "--branch", "21.03"], 4, &["this host is not ready", "baibox doctor --fix"]);
 }

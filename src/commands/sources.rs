@@ -3,6 +3,7 @@
 use super::{Context, build};
 use crate::cli::{SourceChoice, Sources};
 use crate::error::Fault;
+use crate::fetch::OFFLINE_HINT;
 use crate::release::{Component, Release};
 use crate::source::{self, topic};
 use crate::ui::Stage;
@@ -113,11 +114,28 @@ async fn origin(context: &Context, options: &Sources, first: &Component) -> Sour
         return options.source;
     }
     let url = format!("{}/{}", base(options), first.repository);
-    if source::reachable(&url).await {
+    if (is_here(&url) || !context.offline) && source::reachable(&url).await {
         return SourceChoice::Git;
     }
     context.ui.remark("source", &format!("`{url}` cannot be reached: sources come from PyPI's source distributions"));
     SourceChoice::Pypi
+}
+
+/// Whether a repository is on this machine.
+fn is_here(url: &str) -> bool {
+    url.starts_with("file://") || url.starts_with('/')
+}
+
+/// Where nothing may be fetched, all repositories that would be asked are named at once.
+fn can_be_cloned<'a>(context: &Context, urls: impl Iterator<Item = (&'a Component, String)>) -> Result<(), Fault> {
+    let elsewhere: Vec<String> =
+        urls.filter(|(_, url)| context.offline && !is_here(url)).map(|(one, url)| format!("{} of `{url}`", one.name)).collect();
+    if elsewhere.is_empty() {
+        return Ok(());
+    }
+    Err(Fault::new(format!("trees are not here, and would be cloned: {}", elsewhere.join(", ")))
+        .hint("name repositories of this machine, `--git-base file:///FOLDER`, or your own trees, `--tree COMPONENT=FOLDER`")
+        .hint(OFFLINE_HINT))
 }
 
 fn base(options: &Sources) -> &str {
@@ -153,8 +171,12 @@ async fn clone(
     release: &Release,
     stage: &Stage,
 ) -> Result<()> {
+    let url = |component: &Component| {
+        urls.get(&component.name).cloned().unwrap_or_else(|| format!("{}/{}", base(options), component.repository))
+    };
+    can_be_cloned(context, missing.iter().map(|component| (*component, url(component))))?;
     let asked = missing.iter().map(|component| async {
-        let url = urls.get(&component.name).cloned().unwrap_or_else(|| format!("{}/{}", base(options), component.repository));
+        let url = url(component);
         let usual = component.git_branch.as_ref().unwrap_or(&release.branch);
         source::find(&url, references.get(&component.name).unwrap_or(usual)).await
     });

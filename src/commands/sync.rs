@@ -34,6 +34,10 @@ struct Row {
 
 pub async fn run(context: &Context, options: &Sync) -> Result<()> {
     let environment = context.environment(&options.one)?;
+    if context.offline {
+        let fault = Fault::usage("`sync` asks the repositories that the trees came from");
+        return Err(fault.hint("leave `--offline` away").into());
+    }
     let (release, lock) = build::locked(&environment)?;
     let stage = context.ui.stage("sync");
     let trees = || release.components.iter().chain(&release.optional).map(|one| (one, environment.folder.join(&one.name)));
