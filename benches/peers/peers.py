@@ -1,6 +1,7 @@
 """The other builders, each in the way of its best users."""
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -22,7 +23,7 @@ class Peer:
 
     def __init__(self, bench, context, index, name):
         self.bench, self.context, self.index, self.name = bench, context, index, name
-        self.prefix = "peers-" + name.lower().replace(" ", "-")
+        self.prefix = "peers-" + re.sub("[^a-z]+", "-", name.lower())
         self.scratch = context.path.parent
         # An argument that the first steps of a build depend on; `--no-cache` would empty the cache mounts too.
         self.fresh = 0
