@@ -36,7 +36,12 @@ class Bench:
         self.log.flush()
         begin = self.log.tell()
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, **options)
-        _, status, usage = os.wait4(child.pid, 0)
+        try:
+            _, status, usage = os.wait4(child.pid, 0)
+        except BaseException:
+            child.terminate()
+            child.wait()
+            raise
         child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode not in good:
             self.log.seek(begin)

@@ -132,7 +132,7 @@ class Buildah(Peer):
 
     def tear_down(self):
         # Its storage is a mount; images go with the folder.
-        subprocess.run(["umount", str(self.scratch / "buildah/overlay")], stderr=subprocess.DEVNULL)
+        subprocess.run(["umount", "--recursive", str(self.scratch / "buildah/overlay")], stderr=subprocess.DEVNULL)
 
 
 class Mise(Peer):
