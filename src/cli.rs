@@ -81,7 +81,7 @@ pub enum Command {
     /// Restart one service under the debugger, on a local port
     Debug(Debug),
     /// Print what `up` would make, and stop
-    Plan(Up),
+    Plan(PlanOf),
     /// Write compose file and configurations of an environment again
     Render(One),
     /// Take the layers of an environment or a release from a registry, so that nothing need be made
@@ -148,7 +148,10 @@ pub struct Build {
     /// Write the images there, and give the engine none: oci:FOLDER, oci-archive:FILE or docker-archive:FILE
     #[arg(long, value_name = "FORM:PATH")]
     pub output: Vec<String>,
-    /// Write only this image [default: all]
+    /// For these platforms, such as linux/amd64,linux/arm64; what must run is run by the engine's emulation [default: the engine's own]
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',', requires = "output", conflicts_with = "check")]
+    pub platform: Vec<String>,
+    /// Make and write only this image [default: all]
     #[arg(long, value_name = "IMAGE", requires = "output")]
     pub image: Vec<String>,
     /// Say for each layer whether it is reused, assembled or built, and why
@@ -165,6 +168,15 @@ pub struct Explain {
     /// List all fragments of a layer
     #[arg(long, short)]
     pub verbose: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanOf {
+    #[command(flatten)]
+    pub up: Up,
+    /// Plan images for this platform, such as linux/arm64 [default: the engine's own]
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -206,6 +218,9 @@ pub struct Up {
     /// Go on: restart services when the sources that they run are saved
     #[arg(long)]
     pub watch: bool,
+    /// What a plan is for.
+    #[arg(skip)]
+    pub platform: Option<String>,
 }
 
 /// Which source trees, and where they come from.

@@ -195,7 +195,9 @@ impl Builder {
         let store = self.store.root().to_string_lossy();
         let tag = Digest::of_value(&(store, assembled.iter().map(|layer| &layer.diff_id).collect::<Vec<_>>()));
         let reference = format!("baibox.local/step:{}", tag.short());
-        let image = Image::new(reference.clone(), &self.architecture, &Settings::default(), assembled);
+        // Called the engine's own, so that any engine runs it: what is in it tells the kernel to emulate.
+        let architecture = self.engine.architecture().await?;
+        let image = Image::new(reference.clone(), &architecture, &Settings::default(), assembled);
         self.load(&[image], false).await?;
         self.steps.lock().expect("never poisoned").insert(reference.clone());
         Ok(reference)

@@ -3,6 +3,7 @@
 
 mod check;
 mod difference;
+mod emulation;
 mod make;
 mod report;
 mod resolve;
@@ -15,12 +16,13 @@ mod tests;
 
 pub use check::first_difference;
 pub use report::{LayerReport, Made};
+pub use resolve::glibc;
 
 use crate::debian::Mirror;
 use crate::engine::{Executor, HeldImage, is_gone};
 use crate::error::Fault;
 use crate::fetch::{Fetcher, OFFLINE_HINT};
-use crate::model::Digest;
+use crate::model::{Digest, Platform};
 use crate::oci::{Image, Layer, Node, Tree, write_archive};
 use crate::plan::{ImagePlan, LayerPlan, Plan};
 use crate::store::{Store, StoreLock, was_corrupt};
@@ -70,7 +72,19 @@ pub struct Outcome {
     pub bytes_sent: u64,
 }
 
+impl Outcome {
+    /// The images' names and IDs.
+    pub fn ids(&self) -> BTreeMap<String, Digest> {
+        self.images.iter().map(|(name, image)| (name.clone(), image.id())).collect()
+    }
+}
+
 impl Builder {
+    /// The same, for images of another platform: the engine runs their steps by emulation.
+    pub fn on(&self, platform: Platform) -> Self {
+        Self { architecture: platform.architecture().to_owned(), ..self.clone() }
+    }
+
     /// The fragment of a recipe, if it was made before and is still there.
     pub fn fragment(&self, key: &Digest) -> Option<Fragment> {
         self.store
@@ -91,6 +105,7 @@ impl Builder {
         };
         // Not before the images are loaded: they stand on the layers that steps ran on.
         let removed = self.remove_step_images().await;
+        let outcome = outcome.map_err(|error| emulation::explained(error, plan, &self.architecture));
         outcome.and_then(|outcome| removed.map(|()| outcome))
     }
 

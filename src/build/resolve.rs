@@ -326,7 +326,7 @@ fn pins(text: &str) -> Result<Vec<String>> {
 }
 
 /// The minor version of glibc 2 that the images have.
-fn glibc(release: &Release) -> Result<u32> {
+pub fn glibc(release: &Release) -> Result<u32> {
     let libc = release.debian_lock.values().flatten().find(|deb| deb.name == "libc6");
     libc.and_then(|deb| deb.version.strip_prefix("2.")?.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok())
         .context("the lock does not tell the images' glibc")

@@ -13,6 +13,9 @@ pub struct Push {
     /// Speak HTTP without TLS, also to another machine
     #[arg(long)]
     pub plain_http: bool,
+    /// For these platforms, such as linux/amd64,linux/arm64, under one tag [default: the engine's own]
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    pub platform: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -46,6 +49,9 @@ pub struct Lock {
     /// The Python packages
     #[arg(long)]
     pub python: bool,
+    /// An environment's lock for this platform, such as linux/arm64; with `--update` its packages are chosen anew
+    #[arg(long, value_name = "PLATFORM", conflicts_with = "branch")]
+    pub platform: Option<String>,
     /// Take what was published up to this day, in the place of the lock's cut-off
     #[arg(long, value_name = "YYYY-MM-DD", requires = "update")]
     pub as_of: Option<String>,

@@ -1,11 +1,12 @@
-use super::Context;
-use super::output::Output;
+use super::output::{self, Output};
+use super::{Context, platform};
 use crate::build::{Builder, MEMORY, Outcome};
 use crate::cli::{Build, One};
 use crate::debian::{self, DebianError, Mirror};
 use crate::environment::Environment;
 use crate::error::Fault;
 use crate::lock::{self, Lock, Requirements};
+use crate::model::{Digest, Platform};
 use crate::plan::{self, Plan};
 use crate::python::TreeLock;
 use crate::python::{Index, PythonError, index};
@@ -21,17 +22,38 @@ use std::sync::Arc;
 pub async fn run(context: &Context, options: &Build) -> Result<()> {
     let mut environment = context.environment(&options.one)?;
     let outputs = options.output.iter().map(|text| Output::parse(text)).collect::<Result<Vec<_>, _>>()?;
-    let how = How { locked: options.locked, store_only: !outputs.is_empty(), verbose: options.verbose };
-    let outcome = images_as(context, &mut environment, &how).await?;
-    if !outputs.is_empty() {
-        super::output::write(context, &environment, &outcome, &outputs, &options.image).await?;
-    }
+    let mut how = How {
+        locked: options.locked,
+        store_only: !outputs.is_empty(),
+        verbose: options.verbose,
+        only: options.image.clone(),
+        ..How::default()
+    };
+    let outcome = if how.store_only {
+        let platforms = platform::asked(context, &options.platform).await?;
+        output::may(&outputs, &platforms)?;
+        let mut made = Vec::new();
+        for platform in platforms {
+            how.platform = Some(platform);
+            made.push((platform, images_as(context, &mut environment, &how).await?));
+        }
+        output::write(context, &environment, &made, &outputs).await?;
+        if made.len() > 1 {
+            let ids: BTreeMap<String, BTreeMap<String, Digest>> =
+                made.iter().map(|(platform, outcome)| (platform.to_string(), outcome.ids())).collect();
+            let row = |platform: &String, (name, id): (&String, &Digest)| vec![platform.clone(), name.clone(), id.to_string()];
+            let rows = ids.iter().flat_map(|(platform, ids)| ids.iter().map(move |one| row(platform, one)));
+            return context.print(&ids, &crate::ui::table(&rows.collect::<Vec<_>>()));
+        }
+        made.remove(0).1
+    } else {
+        images_as(context, &mut environment, &how).await?
+    };
     if options.check {
         return super::check::run(context, &environment, &outcome).await;
     }
-    let ids: BTreeMap<&str, String> =
-        outcome.images.iter().map(|(name, image)| (name.as_str(), image.id().to_string())).collect();
-    let text: Vec<Vec<String>> = ids.iter().map(|(name, id)| vec![(*name).to_owned(), id.clone()]).collect();
+    let ids = outcome.ids();
+    let text: Vec<Vec<String>> = ids.iter().map(|(name, id)| vec![name.clone(), id.to_string()]).collect();
     context.print(&ids, &crate::ui::table(&text))
 }
 
@@ -45,8 +67,21 @@ pub fn plan(folder: &Path, release: &Release) -> Result<Plan> {
     plan::plan(release, &metadata)
 }
 
+/// The same, of some images.
+pub fn plan_of(folder: &Path, release: &Release, only: &[String]) -> Result<Plan> {
+    let mut plan = plan(folder, release)?;
+    if let Some(name) = only.iter().find(|name| plan.image(name).is_none()) {
+        let known: Vec<&str> = plan.images.iter().map(|image| image.name.as_str()).collect();
+        return Err(Fault::usage(format!("release {} has no image `{name}`", release.branch))
+            .hint(format!("it has {}", known.join(", ")))
+            .into());
+    }
+    plan.images.retain(|image| only.is_empty() || only.contains(&image.name));
+    Ok(plan)
+}
+
 /// How images are built.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct How {
     /// What is locked is taken, or it is an error.
     pub locked: bool,
@@ -54,6 +89,10 @@ pub struct How {
     pub store_only: bool,
     /// Each layer is told of.
     pub verbose: bool,
+    /// What the images are for; the engine's own where nothing is said.
+    pub platform: Option<Platform>,
+    /// Names of the images that are made; all where there are none.
+    pub only: Vec<String>,
 }
 
 pub async fn images(context: &Context, environment: &mut Environment, locked: bool) -> Result<Outcome> {
@@ -66,19 +105,26 @@ pub async fn images(context: &Context, environment: &mut Environment, locked: bo
 /// Python packages or the mirror dropped a file, the lock is changed and that is said;
 /// with `locked` it is an error.
 pub async fn images_as(context: &Context, environment: &mut Environment, how: &How) -> Result<Outcome> {
-    let How { locked, store_only, verbose } = *how;
+    let How { locked, store_only, verbose, .. } = *how;
     let (mut release, mut lock) = self::locked(environment)?;
     let builder = builder(context).await?;
     if !store_only && builder.engine.keeps_images() {
         context.at_home(environment).await?;
     }
-    meet_requirements(context, environment, &builder, &mut release, &mut lock, locked).await?;
+    meet_requirements(context, environment, &builder.on(Platform::LOCKED), &mut release, &mut lock, locked).await?;
+    let platform = how.platform.map_or_else(|| Platform::parse(&builder.architecture), Ok)?;
+    if platform::complete(context, &release, &mut lock, platform, locked).await? {
+        lock.write(&environment.lock_file())?;
+    }
+    lock.apply_on(&mut release, platform);
+    let builder = builder.on(platform);
+    let plan = |folder: &Path, release: &Release| plan_of(folder, release, &how.only);
     let planned = plan(&environment.folder, &release)?;
     let report = if verbose { builder.report(&planned) } else { Vec::new() };
     let made = builder.build(&planned, store_only).await;
     let outcome = match made {
         Err(error) if debian::is_gone(&error) && !locked => {
-            replace_gone(context, &builder, &mut release, &mut lock, &error).await?;
+            replace_gone(context, &builder, &mut release, &mut lock, platform, &error).await?;
             lock.write(&environment.lock_file())?;
             builder.build(&plan(&environment.folder, &release)?, store_only).await?
         }
@@ -192,17 +238,19 @@ async fn replace_gone(
     builder: &Builder,
     release: &mut Release,
     lock: &mut Lock,
+    platform: Platform,
     error: &anyhow::Error,
 ) -> Result<()> {
     let stage = context.ui.stage("lock");
     if let Some(gone) = error.downcast_ref::<DebianError>() {
         context.ui.remark("lock", &format!("{gone}: Debian packages are resolved again"));
     }
-    let sets = lock::resolve_debian(release, &builder.fetcher, &context.store, &context.ui, &stage).await?;
-    let changes = lock::debian_changes(&lock.debian, &sets);
+    let sets = lock::resolve_debian(release, platform, &builder.fetcher, &context.store, &context.ui, &stage).await?;
+    let before = lock.platform.get_mut(platform.architecture()).map_or(&mut lock.debian, |other| &mut other.debian);
+    let changes = lock::debian_changes(before, &sets);
     changes.iter().for_each(|line| context.ui.remark("lock", line));
-    lock.debian = sets;
-    lock.apply(release);
+    *before = sets;
+    lock.apply_on(release, platform);
     stage.done(&format!("Debian packages as the mirror has them today, {} changed", changes.len()));
     Ok(())
 }
@@ -242,7 +290,7 @@ pub async fn builder_without_lease(context: &Context) -> Result<Builder> {
 }
 
 /// The index that pip on this host would use.
-async fn python_index(context: &Context) -> Result<Index> {
+pub async fn python_index(context: &Context) -> Result<Index> {
     if context.offline {
         return Ok(Index::new("offline:"));
     }

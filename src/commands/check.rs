@@ -28,7 +28,8 @@ pub async fn run(context: &Context, environment: &Environment, first: &Outcome) 
     share_downloads(&context.store, &store, &plan)?;
     let second = in_other_surroundings(environment, scratch.path()).await?;
     let mut faults = Vec::new();
-    for ((name, image), (_, again)) in first.images.iter().zip(&second) {
+    for (name, image) in &first.images {
+        let again = &second.iter().find(|(other, _)| other == name).context("an image was not made again")?.1;
         if image.id() != again.id() {
             let planned = plan.image(name).context("every image was planned")?;
             faults.push(format!("{name}: {}", first_difference((&context.store, image), (&store, again), planned, &plan)?));

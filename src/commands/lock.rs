@@ -1,10 +1,11 @@
 //! Locks, of releases and of environments: print them, and choose packages anew.
 
-use super::{Context, build, sources};
+use super::{Context, build, platform, sources};
 use crate::cli::Lock as Options;
 use crate::environment::Environment;
 use crate::error::Fault;
 use crate::lock::{self, Asked, Chosen, Lock};
+use crate::model::Platform;
 use crate::python::PythonLock;
 use crate::release::{Catalog, Release};
 use crate::ui::Stage;
@@ -16,6 +17,10 @@ pub async fn run(context: &Context, options: &Options) -> Result<()> {
         && time::Date::parse(day, time::macros::format_description!("[year]-[month]-[day]")).is_err()
     {
         return Err(Fault::usage(format!("`{day}` is not a day")).hint("write it as `2022-04-01`").into());
+    }
+    let other = options.platform.as_deref().map(Platform::parse).transpose()?.filter(|platform| *platform != Platform::LOCKED);
+    if let Some(platform) = other {
+        return platform::lock(context, options, platform).await;
     }
     let Some(text) = &options.branch else {
         return of_environment(context, options, &context.environment(&options.one)?).await;
@@ -86,7 +91,9 @@ async fn updated(
     let mut after = before.clone();
     let fetcher = context.fetcher()?;
     match &asked.debian {
-        Chosen::All => after.debian = lock::resolve_debian(&release, &fetcher, &context.store, &context.ui, &stage).await?,
+        Chosen::All => {
+            after.debian = lock::resolve_debian(&release, Platform::LOCKED, &fetcher, &context.store, &context.ui, &stage).await?
+        }
         Chosen::Named(names) if !names.is_empty() => {
             after.debian = lock::update_debian(&release, names, &fetcher, &context.store, &context.ui, &stage).await?;
         }
@@ -149,7 +156,7 @@ async fn debian(context: &Context, options: &Options, branch: &str) -> Result<()
     }
     let stage = context.ui.stage("lock");
     let fetcher = context.fetcher()?;
-    let sets = lock::resolve_debian(&release, &fetcher, &context.store, &context.ui, &stage).await?;
+    let sets = lock::resolve_debian(&release, Platform::LOCKED, &fetcher, &context.store, &context.ui, &stage).await?;
     let changes = lock::debian_changes(&release.debian_lock, &sets);
     stage.done(&format!("{} Debian packages, {} changed", sets.values().map(Vec::len).sum::<usize>(), changes.len()));
     if options.dry_run {

@@ -26,6 +26,7 @@ mod ls;
 mod mix;
 mod open;
 mod output;
+mod platform;
 mod prune;
 mod pull;
 mod push;
@@ -184,7 +185,9 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<()> {
         Command::Logs(options) => logs::run(&context, &options).await,
         Command::Exec(options) => exec::run(&context, &options).await,
         Command::Shell(options) => exec::shell(&context, &options).await,
-        Command::Plan(options) => up::run(&context, crate::cli::Up { dry_run: true, ..options }).await,
+        Command::Plan(options) => {
+            up::run(&context, crate::cli::Up { dry_run: true, platform: options.platform, ..options.up }).await
+        }
         Command::Debug(options) => debug::run(&context, &options).await,
         Command::Render(one) => build::render(&context, &one).await,
         Command::Stop(one) => lifecycle::stop(&context, &one).await,

@@ -1,11 +1,11 @@
 //! Images to a folder or a file that other tools read.
 
-use super::{Context, build, sources};
+use super::{Context, build, platform, sources};
 use crate::build::Outcome;
 use crate::environment::Environment;
 use crate::error::Fault;
 use crate::lock::Lock;
-use crate::model::Digest;
+use crate::model::{Digest, Platform};
 use crate::oci::{Image, Layer, write_archive};
 use crate::plan::{Plan, Recipe};
 use crate::registry::{Outgoing, layout};
@@ -37,36 +37,32 @@ impl Output {
     }
 }
 
-/// Writes the images that are named, or all.
-pub async fn write(
-    context: &Context,
-    environment: &Environment,
-    outcome: &Outcome,
-    outputs: &[Output],
-    named: &[String],
-) -> Result<()> {
-    let (release, lock) = build::locked(environment)?;
-    let plan = build::plan(&environment.folder, &release)?;
-    let mut images = outgoing(&release, &lock, &plan, outcome)?;
-    if let Some(name) = named.iter().find(|name| plan.image(name).is_none()) {
-        let known: Vec<&str> = plan.images.iter().map(|image| image.name.as_str()).collect();
-        return Err(Fault::usage(format!("release {} has no image `{name}`", release.branch))
-            .hint(format!("it has {}", known.join(", ")))
-            .into());
+/// Docker's own form has room for one platform.
+pub fn may(outputs: &[Output], platforms: &[Platform]) -> Result<(), Fault> {
+    let one = outputs.iter().any(|output| matches!(output, Output::DockerArchive(_)));
+    if one && platforms.len() > 1 {
+        return Err(Fault::usage("an archive for `docker load` holds images of one platform")
+            .hint("write several platforms to `oci:FOLDER` or `oci-archive:FILE`")
+            .hint("or name one platform"));
     }
-    images.retain(|image| named.is_empty() || named.contains(&image.plan.name));
-    let builder = build::builder(context).await?;
-    let architecture = &builder.architecture;
+    Ok(())
+}
+
+/// Writes images of one or more platforms.
+pub async fn write(context: &Context, environment: &Environment, made: &[(Platform, Outcome)], outputs: &[Output]) -> Result<()> {
+    let planned = planned(environment, made)?;
+    let images = planned.iter().zip(made).flat_map(|(planned, (platform, outcome))| outgoing(planned, *platform, outcome));
+    let images: Vec<Outgoing> = images.collect();
     for output in outputs {
         let stage = context.ui.stage("write");
         let (form, path) = match output {
             Output::Oci(path) => {
-                layout::to_folder(&context.store, &images, architecture, path, &stage).await?;
+                layout::to_folder(&context.store, &images, path, &stage).await?;
                 ("an OCI layout", path)
             }
             Output::OciArchive(path) => {
                 let (part, file) = beside(path)?;
-                layout::to_archive(&context.store, &images, architecture, file, &stage)
+                layout::to_archive(&context.store, &images, file, &stage)
                     .await
                     .with_context(|| format!("cannot write `{}`", path.display()))?;
                 named_as(part, path)?;
@@ -110,15 +106,34 @@ fn named_as(part: tempfile::TempPath, path: &Path) -> Result<()> {
     part.persist(path).with_context(|| format!("cannot write `{}`", path.display()))
 }
 
+/// What images of a platform were made by.
+pub struct Planned {
+    release: Release,
+    lock: Lock,
+    plan: Plan,
+    digest: Digest,
+}
+
+/// What these images were made by.
+pub fn planned(environment: &Environment, made: &[(Platform, Outcome)]) -> Result<Vec<Planned>> {
+    let of_platform = |(platform, _): &(Platform, Outcome)| {
+        let (release, lock) = platform::locked(environment, *platform)?;
+        let plan = build::plan(&environment.folder, &release)?;
+        Ok(Planned { digest: lock.digest()?, release, lock, plan })
+    };
+    made.iter().map(of_platform).collect()
+}
+
 /// The images as they leave this machine, with what their manifests say.
-pub fn outgoing<'a>(release: &Release, lock: &Lock, plan: &'a Plan, outcome: &'a Outcome) -> Result<Vec<Outgoing<'a>>> {
-    let digest = lock.digest()?.to_string();
-    let outgoing = plan.images.iter().zip(&outcome.images).map(|(planned, (_, image))| {
+pub fn outgoing<'a>(planned: &'a Planned, platform: Platform, outcome: &'a Outcome) -> Vec<Outgoing<'a>> {
+    let Planned { release, lock, plan, digest } = planned;
+    let made = outcome.images.iter().filter_map(|(name, image)| Some((plan.image(name)?, image)));
+    let outgoing = made.map(|(planned, image)| {
         let data = release.images.iter().find(|data| data.name == planned.name);
         let links = data.map(|data| data.links.as_slice()).unwrap_or_default();
         let mut annotations = BTreeMap::from([
             ("org.opencontainers.image.version".to_owned(), release.branch.clone()),
-            ("ai.baibox.lock".to_owned(), digest.clone()),
+            ("ai.baibox.lock".to_owned(), digest.to_string()),
         ]);
         // An image is of the component that it links first; the others are what that stands on.
         if let Some(component) = links.first().and_then(|name| release.component(name)) {
@@ -132,9 +147,9 @@ pub fn outgoing<'a>(release: &Release, lock: &Lock, plan: &'a Plan, outcome: &'a
         }
         let configured = |key: &Digest| matches!(plan.recipes.get(key), Some(Recipe::DebianConfigured { again: false, .. }));
         let base = planned.layers.iter().position(|layer| layer.fragments.iter().any(configured)).map_or(0, |place| place + 1);
-        Outgoing { plan: planned, image, base, annotations }
+        Outgoing { plan: planned, image, platform, base, annotations }
     });
-    Ok(outgoing.collect())
+    outgoing.collect()
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! What no environment stands on goes from the store.
 
-use super::{Context, build};
+use super::{Context, build, platform};
 use crate::build::Builder;
 use crate::cli::Prune;
 use crate::environment::{self, Environment};
 use crate::error::Fault;
-use crate::model::Digest;
+use crate::model::{Digest, Platform};
 use crate::store::{Limits, Share};
 use crate::ui;
 use anyhow::{Context as _, Result};
@@ -53,6 +53,12 @@ pub async fn run(context: &Context, options: &Prune) -> Result<()> {
 
 /// Every blob that the environment's images, or the next build of them, would read.
 fn in_use(builder: &Builder, environment: &Environment) -> Result<BTreeSet<Digest>> {
-    let (release, _) = build::locked(environment)?;
-    Ok(builder.reached(&build::plan(&environment.folder, &release)?))
+    let (release, lock) = build::locked(environment)?;
+    let mut used = builder.on(Platform::LOCKED).reached(&build::plan(&environment.folder, &release)?);
+    for architecture in lock.platform.keys() {
+        let platform = Platform::parse(architecture)?;
+        let (release, _) = platform::locked(environment, platform)?;
+        used.extend(builder.on(platform).reached(&build::plan(&environment.folder, &release)?));
+    }
+    Ok(used)
 }

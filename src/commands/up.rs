@@ -1,9 +1,9 @@
-use super::{Context, build, sources};
+use super::{Context, build, platform, sources};
 use crate::cli::{CudaChoice, Up};
 use crate::engine::Listed;
 use crate::environment::{self, Environment};
 use crate::error::Fault;
-use crate::model::{Branch, EnvironmentId};
+use crate::model::{Branch, EnvironmentId, Platform};
 use crate::release::{Catalog, Cuda, Release};
 use crate::stack;
 use anyhow::{Context as _, Result};
@@ -106,7 +106,7 @@ async fn choose_cuda(environment: &mut Environment, options: &Up, here: &Path) -
 
 /// Prints the plan. Trees that are not there are read in a folder that goes again.
 async fn dry_run(context: &Context, options: &Up, mut environment: Environment, release: &Release) -> Result<()> {
-    let (locked, lock) = build::locked(&environment)?;
+    let (mut locked, mut lock) = build::locked(&environment)?;
     let scratch = tempfile::tempdir_in(context.store.temporary())?;
     if release.components.iter().any(|component| !environment.folder.join(&component.name).exists()) {
         environment.folder = scratch.path().to_owned();
@@ -116,8 +116,12 @@ async fn dry_run(context: &Context, options: &Up, mut environment: Environment, 
     for unmet in crate::lock::unmet(&locked, &lock.python, &build::requirements(&environment.folder, &locked)?)? {
         context.ui.remark("lock", &format!("{unmet}: Python packages would be resolved again, and the plan with them"));
     }
-    let plan = build::plan(&environment.folder, &locked)?;
     let builder = build::builder(context).await?;
+    let platform = Platform::parse(options.platform.as_ref().unwrap_or(&builder.architecture))?;
+    platform::complete(context, &locked, &mut lock, platform, options.locked).await?;
+    lock.apply_on(&mut locked, platform);
+    let plan = build::plan(&environment.folder, &locked)?;
+    let builder = builder.on(platform);
     context.print(&plan, &plan.print(|key| builder.fragment(key).is_some()))
 }
 

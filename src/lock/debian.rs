@@ -2,6 +2,7 @@
 
 use crate::debian::{self, DebianError, LockedDeb, Mirror, Package, Request};
 use crate::fetch::Fetcher;
+use crate::model::Platform;
 use crate::release::Release;
 use crate::store::Store;
 use crate::ui::{Stage, Ui};
@@ -15,8 +16,16 @@ pub type Sets = BTreeMap<String, Vec<LockedDeb>>;
 type Packages = BTreeMap<String, Vec<Package>>;
 
 /// Chooses every package set of the release again, from what the mirror has today.
-pub async fn resolve(release: &Release, fetcher: &Fetcher, store: &Store, ui: &Ui, stage: &Stage) -> Result<Sets> {
-    let indexes = indexes(release, fetcher, store, ui, stage).await?;
+pub async fn resolve(
+    release: &Release,
+    platform: Platform,
+    fetcher: &Fetcher,
+    store: &Store,
+    ui: &Ui,
+    stage: &Stage,
+) -> Result<Sets> {
+    let release = &release.to_lock(platform);
+    let indexes = indexes(release, platform, fetcher, store, ui, stage).await?;
     locked(&choose(release, &indexes, &Packages::new(), &BTreeSet::new())?)
 }
 
@@ -30,7 +39,8 @@ pub async fn update(
     ui: &Ui,
     stage: &Stage,
 ) -> Result<Sets> {
-    let indexes = indexes(release, fetcher, store, ui, stage).await?;
+    let release = &release.to_lock(Platform::LOCKED);
+    let indexes = indexes(release, Platform::LOCKED, fetcher, store, ui, stage).await?;
     let by_digest: BTreeMap<&str, &Package> =
         indexes.values().flatten().map(|package| (package.sha256.as_str(), package)).collect();
     let mut kept = Packages::new();
@@ -65,13 +75,20 @@ async fn dropped(deb: &LockedDeb, fetcher: &Fetcher, store: &Store) -> Result<Op
 }
 
 /// The packages of every suite that the release takes from.
-async fn indexes(release: &Release, fetcher: &Fetcher, store: &Store, ui: &Ui, stage: &Stage) -> Result<Packages> {
+async fn indexes(
+    release: &Release,
+    platform: Platform,
+    fetcher: &Fetcher,
+    store: &Store,
+    ui: &Ui,
+    stage: &Stage,
+) -> Result<Packages> {
     let mirror = Mirror::of_host();
     let mut indexes = Packages::new();
     let suites: BTreeSet<&String> = release.debian.values().flat_map(|set| &set.suites).collect();
     for suite in suites {
         stage.note(&format!("reading the index of {suite}"));
-        let index = debian::index::fetch(fetcher, store, &mirror, suite, "amd64").await?;
+        let index = debian::index::fetch(fetcher, store, &mirror, suite, platform.architecture()).await?;
         for note in &index.notes {
             ui.warn(note);
         }

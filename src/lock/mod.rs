@@ -14,9 +14,9 @@ pub use debian::{Sets, changes as debian_changes, resolve as resolve_debian, upd
 pub use update::{Asked, Chosen};
 
 use crate::debian::LockedDeb;
-use crate::model::Digest;
+use crate::model::{Digest, Platform};
 use crate::python::PythonLock;
-use crate::release::Release;
+use crate::release::{PlatformLock, Release};
 use crate::store::write_atomically;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,9 @@ pub struct Lock {
     pub python: PythonLock,
     /// Package set → its packages.
     pub debian: BTreeMap<String, Vec<LockedDeb>>,
+    /// Architecture → what it has in the place of that, where images were made for it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub platform: BTreeMap<String, PlatformLock>,
 }
 
 const HEADER: &str =
@@ -46,6 +49,7 @@ impl Lock {
             sources: BTreeMap::new(),
             python: release.python_lock.clone().context("the release has no Python lock")?,
             debian: release.debian_lock.clone(),
+            platform: BTreeMap::new(),
         })
     }
 
@@ -63,7 +67,17 @@ impl Lock {
     pub fn text(&self) -> Result<String> {
         Ok(format!("{HEADER}{}", toml::to_string(self)?))
     }
-    /// Names everything that was downloaded, whatever the trees are.
+    /// The lock as it is for a platform: that one's files in their places.
+    pub fn on(&self, platform: Platform) -> Self {
+        let mut lock = Self { platform: BTreeMap::new(), ..self.clone() };
+        if let Some(other) = self.platform.get(platform.architecture()) {
+            lock.debian.clone_from(&other.debian);
+            lock.python.files.iter_mut().for_each(|file| other.replace(file));
+        }
+        lock
+    }
+
+    /// Names everything that was downloaded for its own platform, whatever the trees are.
     pub fn digest(&self) -> Result<Digest> {
         Ok(Digest::of_value(&(&self.branch, &self.python, &self.debian)))
     }
@@ -82,6 +96,16 @@ impl Lock {
         let before = release.python_lock.replace(self.python.clone());
         release.shipped_lock = release.shipped_lock.take().or(before);
         release.debian_lock = self.debian.clone();
+    }
+
+    /// The same for a platform.
+    pub fn apply_on(&self, release: &mut Release, platform: Platform) {
+        self.on(platform).apply(release);
+        if let Some(other) = self.platform.get(platform.architecture()) {
+            // What ships is of the lock's own platform: nothing of it lies below.
+            release.shipped_lock = None;
+            release.images.iter_mut().flat_map(|image| &mut image.wheels).for_each(|file| other.replace(file));
+        }
     }
 }
 

@@ -4,10 +4,12 @@ pub mod calver;
 mod canonical;
 mod digest;
 mod name;
+mod platform;
 
 pub use canonical::canonical_json;
 pub use digest::Digest;
 pub use name::{Branch, EnvironmentId, nearest};
+pub use platform::Platform;
 
 /// Every file in an image carries this time: 2021-03-01T00:00:00Z.
 ///

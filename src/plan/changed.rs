@@ -16,15 +16,17 @@ const FEW: usize = 4;
 pub(super) struct Asked<'a> {
     pub image: &'a str,
     pub environment: &'a str,
-    /// Key of the configured packages that they are built on.
+    /// Key of the configured packages that they are for.
     pub on: Digest,
+    /// Key of those that source distributions are built on.
+    pub built_on: Digest,
 }
 
 /// Image → its packages with their byte code, by a lock and by the one that ships with the release.
 pub(super) fn packages<'a>(lock: &PythonLock, shipped: Option<&PythonLock>, asked: &[Asked<'a>]) -> BTreeMap<&'a str, Vec<Part>> {
     let of = |lock: &PythonLock, asked: &Asked| -> Vec<Part> {
         let pins = lock.environments.get(asked.environment).into_iter().flatten();
-        pins.map(|pin| Part::new(Rank::Wheels, python_package(lock, pin, &asked.on))).collect()
+        pins.map(|pin| Part::new(Rank::Wheels, python_package(lock, pin, &asked.built_on))).collect()
     };
     let wanted: Vec<Vec<Part>> = asked.iter().map(|asked| of(lock, asked)).collect();
     let below: Option<Vec<Vec<Part>>> = shipped

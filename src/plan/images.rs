@@ -5,7 +5,7 @@ use crate::error::Fault;
 use crate::model::Digest;
 use crate::python::editable::Metadata;
 use crate::python::{LockedFile, PythonLock};
-use crate::release::{Catalog, ImageData, Release};
+use crate::release::{COMPILER, Catalog, ImageData, Release};
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 
@@ -20,10 +20,26 @@ pub fn plan(release: &Release, metadata: &BTreeMap<String, Metadata>) -> Result<
             }
         }
     }
-    let python = python_packages(release, &known)?;
-    let wanted =
-        release.images.iter().map(|image| wanted(release, image, metadata, &known, &python)).collect::<Result<Vec<_>>>()?;
-    Ok(Plan::new(&format!("baibox.local/{}", release.branch), wanted))
+    let compiler = compiler(release)?;
+    let python = python_packages(release, &known, compiler.as_ref())?;
+    let wanted = release.images.iter().map(|image| wanted(release, image, metadata, &known, &python));
+    let mut plan = Plan::new(&format!("baibox.local/{}", release.branch), wanted.collect::<Result<Vec<_>>>()?);
+    // What is compiled stands on these, and no image has them.
+    if let Some(compiler) = compiler.filter(|compiler| {
+        plan.recipes.values().any(|recipe| compiler.configured.iter().any(|key| recipe.depends_on().contains(key)))
+    }) {
+        plan.recipes.extend(compiler.parts.into_iter().map(|part| (part.key, part.recipe)));
+    }
+    Ok(plan)
+}
+
+/// What source distributions are compiled on, where the lock has it.
+fn compiler(release: &Release) -> Result<Option<Packages>> {
+    let below = release.debian.get(COMPILER).and_then(|set| set.on.clone());
+    match below.filter(|_| release.debian_lock.contains_key(COMPILER)) {
+        Some(below) => packages(release, &[below, COMPILER.to_owned()]).map(Some),
+        None => Ok(None),
+    }
 }
 
 /// The keys of a package set's layers, and the recipes behind them.
@@ -78,14 +94,19 @@ fn input(file: &LockedFile) -> Input {
 }
 
 /// Image → its Python packages with their byte code.
-fn python_packages<'a>(release: &'a Release, known: &BTreeMap<&[String], Packages>) -> Result<BTreeMap<&'a str, Vec<Part>>> {
+fn python_packages<'a>(
+    release: &'a Release,
+    known: &BTreeMap<&[String], Packages>,
+    compiler: Option<&Packages>,
+) -> Result<BTreeMap<&'a str, Vec<Part>>> {
     let mut asked = Vec::new();
     for image in &release.images {
         let Some(environment) = &image.environment else { continue };
         let on = known[&image.packages[..1]].configured.clone().with_context(|| {
             Fault::new(format!("the image `{}` has Python packages, but its first package set is not configured", image.name))
         })?;
-        asked.push(changed::Asked { image: &image.name, environment, on });
+        let built_on = compiler.and_then(|compiler| compiler.configured.as_ref()).unwrap_or(&on).clone();
+        asked.push(changed::Asked { image: &image.name, environment, on, built_on });
     }
     let lock = release.python_lock.as_ref().context("the release has no Python lock")?;
     Ok(changed::packages(lock, release.shipped_lock.as_ref(), &asked))

@@ -71,8 +71,19 @@ impl Index {
             _ => true,
         };
         let known = files.iter().filter(|(_, found)| old(found)).map(|(file, _)| file.as_str());
-        let wanted = || format!("{project} {version}");
-        let file = select::best(known, project, version, target).ok_or_else(|| PythonError::NoneFits { pin: wanted() })?;
+        Self::take(&files, select::best(known, project, version, target), project, version)
+    }
+
+    /// The source distribution of a version.
+    pub async fn sdist(&self, fetcher: &Fetcher, project: &str, version: &str, target: &Target) -> Result<LockedFile> {
+        let files = self.files(fetcher, project).await?;
+        let known = files.keys().map(String::as_str).filter(|file| !file.ends_with(".whl"));
+        Self::take(&files, select::best(known, project, version, target), project, version)
+    }
+
+    /// What is locked of the file that was chosen.
+    fn take(files: &Page, file: Option<&str>, project: &str, version: &str) -> Result<LockedFile> {
+        let file = file.ok_or_else(|| PythonError::NoneFits { pin: format!("{project} {version}") })?;
         let IndexFile { sha256: Some(sha256), size: Some(size), .. } = &files[file] else {
             return Err(PythonError::Untold { file: file.to_owned() }.into());
         };

@@ -22,6 +22,10 @@ impl LockedFile {
     pub fn is_wheel(&self) -> bool {
         self.file.ends_with(".whl")
     }
+    /// A wheel that runs on one platform only.
+    pub fn is_bound(&self) -> bool {
+        WheelName::parse(&self.file).is_some_and(|wheel| wheel.platform != "any")
+    }
     /// How environments name it.
     pub fn pin(&self) -> String {
         format!("{} {}", self.name, self.version)

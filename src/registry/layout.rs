@@ -2,7 +2,7 @@
 //!
 //! The format: <https://github.com/opencontainers/image-spec/blob/main/image-layout.md>.
 
-use super::manifest::{MANIFEST, Manifest, Outgoing};
+use super::manifest::{INDEX, ImageIndex, Manifest, Outgoing, by_name, descriptor};
 use crate::error::Fault;
 use crate::model::{Digest, canonical_json};
 use crate::oci::{archive_file, archive_header, archive_padding, full_name};
@@ -30,53 +30,52 @@ fn place(digest: &Digest) -> String {
 }
 
 /// Images are called by their short names in it, such as `manager`.
-async fn layout(store: &Store, images: &[Outgoing<'_>], architecture: &str, stage: &Stage) -> Result<Layout> {
+async fn layout(store: &Store, images: &[Outgoing<'_>], stage: &Stage) -> Result<Layout> {
     let mut layout = Layout { texts: BTreeMap::new(), blobs: BTreeMap::new(), digests: BTreeMap::new() };
-    let mut index = Vec::new();
+    let mut manifests = Vec::new();
     for outgoing in images {
         stage.note(&format!("compressing {}", outgoing.plan.name));
         let manifest = Manifest::of(store, outgoing).await?;
-        index.push(json!({
-            "mediaType": MANIFEST,
-            "digest": manifest.digest(),
-            "size": manifest.bytes.len(),
-            "platform": { "os": "linux", "architecture": architecture },
-            "annotations": {
-                "io.containerd.image.name": full_name(&outgoing.image.reference),
-                "org.opencontainers.image.ref.name": outgoing.plan.name,
-            },
-        }));
         layout.blobs.extend(manifest.layers.iter().map(|layer| (layer.digest.clone(), layer.size)));
-        layout.digests.insert(outgoing.plan.name.clone(), manifest.digest());
-        layout.texts.insert(place(&manifest.digest()), manifest.bytes);
+        layout.texts.insert(place(&manifest.digest()), manifest.bytes.clone());
         layout.texts.insert(place(&outgoing.image.id()), outgoing.image.config.clone().into_bytes());
+        manifests.push((outgoing, manifest));
     }
-    let index = json!({
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.index.v1+json",
-        "manifests": index,
-    });
+    let mut entries = Vec::new();
+    for (name, parts) in by_name(&manifests) {
+        let (mut entry, reference, digest) = match parts[..] {
+            [(outgoing, manifest)] => (descriptor(outgoing, manifest), outgoing.image.reference.clone(), manifest.digest()),
+            _ => {
+                let index = ImageIndex::over(&parts);
+                let digest = index.digest();
+                let entry = json!({ "mediaType": INDEX, "digest": digest, "size": index.bytes.len() });
+                layout.texts.insert(place(&digest), index.bytes);
+                (entry, index.reference, digest)
+            }
+        };
+        entry["annotations"] = json!({
+            "io.containerd.image.name": full_name(&reference),
+            "org.opencontainers.image.ref.name": name,
+        });
+        entries.push(entry);
+        layout.digests.insert(name.to_owned(), digest);
+    }
+    let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": entries });
     layout.texts.insert("index.json".into(), canonical_json(&index));
     layout.texts.insert(MARK.into(), VERSION.into());
     Ok(layout)
 }
 
 /// Writes a layout to a folder that is not there, is empty, or holds a layout, which is replaced.
-/// Gives the digest of each image's manifest.
-pub async fn to_folder(
-    store: &Store,
-    images: &[Outgoing<'_>],
-    architecture: &str,
-    folder: &Path,
-    stage: &Stage,
-) -> Result<BTreeMap<String, Digest>> {
+/// Gives the digest of each image's manifest, or of its index over platforms.
+pub async fn to_folder(store: &Store, images: &[Outgoing<'_>], folder: &Path, stage: &Stage) -> Result<BTreeMap<String, Digest>> {
     let taken = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
     if (taken && !folder.join(MARK).is_file()) || folder.is_file() {
         return Err(Fault::usage(format!("`{}` is there, and it is no OCI layout", folder.display()))
             .hint("name a new or an empty folder")
             .into());
     }
-    let layout = layout(store, images, architecture, stage).await?;
+    let layout = layout(store, images, stage).await?;
     let cannot = || format!("cannot write `{}`", folder.display());
     let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent).with_context(cannot)?;
@@ -100,14 +99,8 @@ pub async fn to_folder(
 }
 
 /// Writes a layout as a tar file.
-pub async fn to_archive(
-    store: &Store,
-    images: &[Outgoing<'_>],
-    architecture: &str,
-    out: File,
-    stage: &Stage,
-) -> Result<BTreeMap<String, Digest>> {
-    let layout = layout(store, images, architecture, stage).await?;
+pub async fn to_archive(store: &Store, images: &[Outgoing<'_>], out: File, stage: &Stage) -> Result<BTreeMap<String, Digest>> {
+    let layout = layout(store, images, stage).await?;
     let mut out = BufWriter::with_capacity(1 << 18, out);
     for (digest, size) in &layout.blobs {
         archive_header(&mut out, &place(digest), *size)?;

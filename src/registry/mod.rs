@@ -12,7 +12,7 @@ mod refusal;
 mod tests;
 
 pub use compress::{Compressed, compress, compressed};
-pub use manifest::{Manifest, Outgoing};
+pub use manifest::{ImageIndex, Manifest, Outgoing};
 pub use pull::{find, pull};
 pub use push::{Pushed, push};
 

@@ -1,7 +1,7 @@
 //! Images to a registry: only the blobs that it lacks, several at once.
 
 use super::Registry;
-use super::manifest::{MANIFEST, Manifest, Outgoing};
+use super::manifest::{INDEX, ImageIndex, MANIFEST, Manifest, Outgoing, by_name};
 use crate::model::Digest;
 use crate::store::Store;
 use crate::ui::Stage;
@@ -61,11 +61,12 @@ pub async fn push(
         }
         blobs.entry(image.id()).or_insert((image.config.len() as u64, Content::Text(image.config.clone())));
         users.entry(image.id()).or_default().push(reference.clone());
-        manifests.push((plan.name.clone(), reference, manifest));
+        manifests.push((outgoing, manifest));
     }
     stage.length(blobs.len() as u64);
     stage.note(&format!("to {}", registry.place));
-    for (_, reference, _) in &manifests {
+    for (outgoing, _) in &manifests {
+        let reference = &registry.place.reference(&outgoing.image.reference)?;
         let auth = &registry.auth;
         let log_in = || async { registry.client.auth(reference, auth, oci_client::RegistryOperation::Push).await.map(drop) };
         registry.retry("to log in", log_in).await?;
@@ -82,17 +83,31 @@ pub async fn push(
     });
     stream::iter(uploads).buffer_unordered(SLOTS).try_collect::<Vec<()>>().await?;
     let mut pushed = BTreeMap::new();
-    for (name, reference, manifest) in manifests {
-        let digest = manifest.digest();
-        let body = bytes::Bytes::from(manifest.bytes);
-        let kind = MANIFEST.parse().context("a media type is a header's value")?;
-        let put = || registry.client.push_manifest_raw(&reference, body.clone(), std::clone::Clone::clone(&kind));
-        registry.retry(&format!("the manifest of `{reference}`"), put).await?;
-        let repository = format!("{}/{}", reference.registry(), reference.repository());
-        let tag = reference.tag().context("references have tags here")?.to_owned();
-        pushed.insert(name, Pushed { repository, tag, digest });
+    for (name, parts) in by_name(&manifests) {
+        let mut last = None;
+        for (outgoing, manifest) in &parts {
+            last = Some(put(registry, &outgoing.image.reference, &manifest.bytes, MANIFEST).await?);
+        }
+        // Each has its own tag too, by which `pull` finds it.
+        if parts.len() > 1 {
+            let index = ImageIndex::over(&parts);
+            last = Some(put(registry, &index.reference, &index.bytes, INDEX).await?);
+        }
+        pushed.extend(last.map(|last| (name.to_owned(), last)));
     }
     Ok((pushed, sent.into_inner().expect("never poisoned")))
+}
+
+/// A manifest or an index under its tag.
+async fn put(registry: &Registry, image: &str, bytes: &[u8], kind: &str) -> Result<Pushed> {
+    let reference = registry.place.reference(image)?;
+    let body = bytes::Bytes::copy_from_slice(bytes);
+    let kind = kind.parse().context("a media type is a header's value")?;
+    let put = || registry.client.push_manifest_raw(&reference, body.clone(), std::clone::Clone::clone(&kind));
+    registry.retry(&format!("the manifest of `{reference}`"), put).await?;
+    let repository = format!("{}/{}", reference.registry(), reference.repository());
+    let tag = reference.tag().context("references have tags here")?.to_owned();
+    Ok(Pushed { repository, tag, digest: Digest::of(bytes) })
 }
 
 /// Makes sure that every repository of `users` has the blob; says whether its bytes were sent.

@@ -6,11 +6,13 @@ mod check;
 mod cuda;
 mod merge;
 mod mix;
+mod platform;
 mod row;
 
 pub use catalog::Catalog;
 pub use cuda::{Cuda, CudaData};
 pub use mix::{Mix, mix_name};
+pub use platform::{COMPILER, PlatformLock};
 pub use row::{Level, Row, VERIFIED, Verified};
 
 use crate::debian::{LockedDeb, Options};
@@ -110,7 +112,7 @@ impl Era {
 
 /// How Python packages are chosen, besides by what the components require.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Resolve {
     /// What builds source distributions.
     pub builders: Vec<String>,
@@ -118,6 +120,8 @@ pub struct Resolve {
     pub constraints: Vec<String>,
     /// What stands in the place of components' contradicting requirements.
     pub overrides: Vec<String>,
+    /// What other platforms build from source, though there is a wheel.
+    pub from_source: Vec<String>,
     /// Packages that components require and that are not needed here.
     pub without: Vec<String>,
     /// What each environment with linked components gets besides.
@@ -322,7 +326,7 @@ mod tests {
         for branch in branches {
             let release = Catalog::release(&branch).unwrap();
             assert_eq!(release.branch, branch);
-            for set in release.debian.keys() {
+            for set in release.to_lock(crate::model::Platform::LOCKED).debian.keys() {
                 assert!(release.debian_lock.get(set).is_some_and(|debs| !debs.is_empty()), "{branch}: `{set}` is not locked");
             }
         }
