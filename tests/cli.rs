@@ -39,6 +39,9 @@ fn bad_input_gets_a_clear_error_and_a_next_step() {
     check(&["lock", "--branch", "21.03", "--update", "attrs", "--as-of", "today"], 2, &["`today` is not a day"]);
     check(&["--offline", "lock", "--branch", "21.03", "--update", "attrs"], 2, &["without the package index", "--offline"]);
     check(&["lock", "--update", "curl"], 2, &["is not in the folder of an environment"]);
+    check(&["lock", "--env", "x", "--platform", "linux/s390x"], 2, &["cannot be made for `linux/s390x`", "linux/arm64"]);
+    check(&["lock", "--branch", "21.03", "--platform", "linux/arm64"], 2, &["cannot be used with"]);
+    check(&["build", "--platform", "linux/arm64"], 2, &["--output"]);
     check(&["pull", "team", "--branch", "21.03"], 2, &["`team` is no place in a registry"]);
     check(&["lock", "--branch", "../x"], 2, &["is not the name of a release branch"]);
 }

@@ -111,8 +111,40 @@ fn images_are_the_same_when_they_are_made_again_and_to_all_who_read_them() {
 
     without_an_engine_they_are_the_same_too(&world, scratch.path());
     another_machine_takes_them_from_a_registry(&world, scratch.path());
+    for_another_platform_they_are_made_where_no_step_runs(&world, scratch.path());
     a_newer_pin_changes_what_holds_it_and_nothing_else(&world);
     world.succeeds(&["delete", &world.id, "--yes", "--force"]);
+}
+
+/// One index over both platforms, to whoever reads a layout or a registry. Whether the machine has an
+/// emulator does not matter to these images: nothing of them runs when they are made.
+fn for_another_platform_they_are_made_where_no_step_runs(world: &World, scratch: &Path) {
+    let layout = scratch.join("platforms").display().to_string();
+    let both = ["--env", &world.id, "--platform", "linux/arm64,linux/amd64", "--image", "redis"];
+    let told = world.succeeds(&[&["--json", "build"], &both[..], &["--output", &format!("oci:{layout}")]].concat());
+    let told: BTreeMap<String, BTreeMap<String, String>> = serde_json::from_str(&told).unwrap();
+    let registry = Registry::start(scratch);
+    let place = format!("127.0.0.1:{}/platforms", registry.port);
+    let pushed: Value = serde_json::from_str(&world.succeeds(&[&["--json", "push"], &both[..], &[&place]].concat())).unwrap();
+    let pushed = &pushed["redis"];
+    let pinned = format!("docker://{}@{}", pushed["repository"].as_str().unwrap(), pushed["digest"].as_str().unwrap());
+    for architecture in ["amd64", "arm64"] {
+        for (number, from) in [&format!("oci:{layout}:redis"), &pinned].into_iter().enumerate() {
+            let copy = format!("oci:{}:redis", scratch.join(format!("{architecture}-{number}")).display());
+            run("skopeo", &["--override-arch", architecture, "copy", "--quiet", "--src-tls-verify=false", from, &copy]);
+            let manifest: Value = serde_json::from_str(&run("skopeo", &["inspect", "--raw", &copy])).unwrap();
+            assert_eq!(manifest["config"]["digest"].as_str(), Some(&told[&format!("linux/{architecture}")]["redis"][..]));
+            let config: Value = serde_json::from_str(&run("skopeo", &["inspect", "--config", "--raw", &copy])).unwrap();
+            assert_eq!(config["architecture"], architecture);
+        }
+    }
+    let bundle = scratch.join("arm64-bundle").display().to_string();
+    let rootless = if run("id", &["-u"]).trim() == "0" { &[][..] } else { &["--rootless"] };
+    let image = format!("{}:redis", scratch.join("arm64-0").display());
+    run("umoci", &[&["unpack", "--image", &image], rootless, &[&bundle]].concat());
+    // `e_machine` of an ELF file.
+    let program = std::fs::read(Path::new(&bundle).join("rootfs/usr/bin/redis-check-rdb")).unwrap();
+    assert_eq!(program[18..20], [183, 0], "AArch64");
 }
 
 /// A store that has nothing takes all layers, and nothing is made of the same lock and trees.

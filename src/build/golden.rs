@@ -3,16 +3,18 @@
 
 use super::*;
 use crate::debian::{Database, LockedDeb, Options};
+use crate::model::Platform;
 use crate::oci::{Node, Settings};
 use crate::plan::{Input, Part, PlannedFile, Rank, Recipe, Wanted};
 use crate::python::editable::Metadata;
+use crate::registry::Outgoing;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::Digest as _;
 use std::io::Write;
 
 /// A package without compression, see deb(5).
-fn deb(name: &str) -> Vec<u8> {
+fn deb(name: &str, architecture: &str) -> Vec<u8> {
     let tar = |files: &[(&str, Node)]| {
         let mut tree = Tree::default();
         for (path, node) in files {
@@ -23,7 +25,8 @@ fn deb(name: &str) -> Vec<u8> {
         bytes.extend(crate::oci::END_MARKER);
         bytes
     };
-    let control = format!("Package: {name}\nVersion: 1.0-1\nArchitecture: all\nMaintainer: nobody\nDescription: made up\n");
+    let control =
+        format!("Package: {name}\nVersion: 1.0-1\nArchitecture: {architecture}\nMaintainer: nobody\nDescription: made up\n");
     let control = tar(&[("control", Node::file(0o644, control))]);
     let data = tar(&[
         ("bin", Node::directory(0o755)),
@@ -63,18 +66,16 @@ fn wheel() -> Vec<u8> {
     bytes.into_inner()
 }
 
-#[tokio::test]
-async fn the_digests_of_made_up_images_are_known() {
-    let folder = tempfile::tempdir().unwrap();
-    let (builder, _) = tests::builder(folder.path());
+/// Two images: one of Debian packages for an architecture, one with Python on it.
+fn made_up(store: &Store, architecture: &str) -> Plan {
     let debs = ["first", "second"].map(|name| {
-        let sha256 = builder.store.put(&deb(name)).unwrap();
-        let file = format!("pool/{name}_1.0-1_all.deb");
+        let sha256 = store.put(&deb(name, architecture)).unwrap();
+        let file = format!("pool/{name}_1.0-1_{architecture}.deb");
         let deb = LockedDeb {
             name: name.into(),
             version: "1.0-1".into(),
-            architecture: "all".into(),
-            size: builder.store.size(&sha256).unwrap(),
+            architecture: architecture.into(),
+            size: store.size(&sha256).unwrap(),
             file,
             sha256,
             security: false,
@@ -82,7 +83,7 @@ async fn the_digests_of_made_up_images_are_known() {
         let options = Options { database: Database::Static, exclude: vec!["usr/share/man".into()], ..Options::default() };
         Part::new(Rank::Packages, Recipe::Deb { deb, options })
     });
-    let input = Input { file: "made_up-1.0-py3-none-any.whl".into(), digest: builder.store.put(&wheel()).unwrap() };
+    let input = Input { file: "made_up-1.0-py3-none-any.whl".into(), digest: store.put(&wheel()).unwrap() };
     let python = "3.9".to_owned();
     let wheel = Recipe::Wheel { name: "made-up".into(), version: "1.0".into(), input, python: python.clone() };
     let metadata = Metadata { name: "backend.ai-made-up".into(), version: "21.03.1".into(), ..Metadata::default() };
@@ -107,7 +108,70 @@ async fn the_digests_of_made_up_images_are_known() {
         Wanted { name: "one".into(), parts: parts.clone(), settings: Settings::default() },
         Wanted { name: "two".into(), parts: [&parts[..], &more].concat(), settings },
     ];
-    let outcome = builder.build(&Plan::new("made-up", wanted), true).await.unwrap();
+    Plan::new("made-up", wanted)
+}
+
+#[tokio::test]
+async fn the_digests_of_made_up_images_are_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let (builder, _) = tests::builder(folder.path());
+    let outcome = builder.build(&made_up(&builder.store, "all"), true).await.unwrap();
+    insta::assert_snapshot!(told(&outcome), @r"
+    one: sha256:3ba9594c401a05134ddd646029016ac870a5109fa1a83396d08d3e3efac7e4da, manifest sha256:79a25de575d62508ef5bf7edbbf2ba916d0864eff0e7a1e2cc8946ff7828acc1
+      sha256:ecc0196666e2e3b44800eef2b659421d42486ef33a64477e18003b2a024a3b19 Debian packages (3 for 2 images), 18944 bytes
+    two: sha256:50b437f545454b0e1fd15e7c5decc1286006a4e55964b101fc9d8d6548217fa8, manifest sha256:bf5b1ca412a6547e7bdeff4959a0107d17f756ff98cf39d4365b11d8be3e6459
+      sha256:ecc0196666e2e3b44800eef2b659421d42486ef33a64477e18003b2a024a3b19 Debian packages (3 for 2 images), 18944 bytes
+      sha256:e42bf6b987c9d5608b2ce83ecfe0df50f23224f62f54d894fd738a6bea5f6296 Python packages (2 for 1 images), 12288 bytes
+      sha256:b94cded626af90e4f6b27e093bf33951b379ff77d20d01cf222ea71e70dc49d7 links to sources (1 for 1 images), 6144 bytes
+      sha256:f1c12cb2dbdaa918b7a36958493de40e1e928a6db7a17f5c82575b4eb1217679 files (1 for 1 images), 2048 bytes
+    ");
+}
+
+#[tokio::test]
+async fn one_index_is_over_made_up_images_of_two_platforms() {
+    let folder = tempfile::tempdir().unwrap();
+    let (builder, _) = tests::builder(folder.path());
+    let plans = ["amd64", "arm64"].map(|architecture| made_up(&builder.store, architecture));
+    let platforms = [Platform::Amd64, Platform::Arm64];
+    let mut made = Vec::new();
+    for (platform, plan) in platforms.into_iter().zip(&plans) {
+        made.push((platform, plan, builder.on(platform).build(plan, true).await.unwrap()));
+    }
+    // What is no program is made once, and is the same in both.
+    assert_eq!((made[0].2.fragments_made, made[1].2.fragments_made), (7, 2));
+    assert_eq!(made[0].2.images[1].1.layers[1..], made[1].2.images[1].1.layers[1..]);
+    let outgoing: Vec<Outgoing> = made
+        .iter()
+        .flat_map(|(platform, plan, outcome)| {
+            let images = plan.images.iter().zip(&outcome.images);
+            images.map(|(plan, (_, image))| Outgoing { plan, image, platform: *platform, base: 0, annotations: BTreeMap::new() })
+        })
+        .collect();
+    let layout = folder.path().join("layout");
+    let digests =
+        crate::registry::layout::to_folder(&builder.store, &outgoing, &layout, &builder.ui.stage("write")).await.unwrap();
+    let read = |path: &str| std::fs::read_to_string(layout.join(path)).unwrap();
+    let index: serde_json::Value = serde_json::from_str(&read(&format!("blobs/sha256/{}", digests["two"].hex()))).unwrap();
+    let architectures: Vec<_> =
+        index["manifests"].as_array().unwrap().iter().map(|one| &one["platform"]["architecture"]).collect();
+    assert_eq!(architectures, ["amd64", "arm64"]);
+    for (descriptor, (_, _, outcome)) in index["manifests"].as_array().unwrap().iter().zip(&made) {
+        let manifest = Digest::parse(descriptor["digest"].as_str().unwrap()).unwrap();
+        let manifest: serde_json::Value = serde_json::from_str(&read(&format!("blobs/sha256/{}", manifest.hex()))).unwrap();
+        assert_eq!(manifest["config"]["digest"].as_str(), Some(outcome.images[1].1.id().as_str()));
+    }
+    insta::assert_snapshot!(told(&made[1].2), @r"
+    one: sha256:7ed4a25d907034a52a665b4c89fec7b4acaa3b5b00ed0cd38baad4fe4353a20b, manifest sha256:8f5bb869c1b2457f176b0098205d6219a09d8a84c142617ae10180d4e08e3ef4
+      sha256:b4aef9b4e0c0a64457646a399906601eb4b6722138620d08294c7cc1ee226170 Debian packages (3 for 2 images), 18944 bytes
+    two: sha256:02779a4ebd05a9fa1796932fa71936e9f73dc7738637261d02617f82aeb8d111, manifest sha256:35cb24e6b6bdf2a67e75e62a54224ee71db5b5db174711b55cc92e562a543626
+      sha256:b4aef9b4e0c0a64457646a399906601eb4b6722138620d08294c7cc1ee226170 Debian packages (3 for 2 images), 18944 bytes
+      sha256:e42bf6b987c9d5608b2ce83ecfe0df50f23224f62f54d894fd738a6bea5f6296 Python packages (2 for 1 images), 12288 bytes
+      sha256:b94cded626af90e4f6b27e093bf33951b379ff77d20d01cf222ea71e70dc49d7 links to sources (1 for 1 images), 6144 bytes
+      sha256:f1c12cb2dbdaa918b7a36958493de40e1e928a6db7a17f5c82575b4eb1217679 files (1 for 1 images), 2048 bytes
+    ");
+}
+
+fn told(outcome: &Outcome) -> String {
     let told: Vec<String> = outcome
         .images
         .iter()
@@ -117,13 +181,5 @@ async fn the_digests_of_made_up_images_are_known() {
             [head].into_iter().chain(layers).collect::<Vec<_>>()
         })
         .collect();
-    insta::assert_snapshot!(told.join("\n"), @r"
-    one: sha256:3ba9594c401a05134ddd646029016ac870a5109fa1a83396d08d3e3efac7e4da, manifest sha256:79a25de575d62508ef5bf7edbbf2ba916d0864eff0e7a1e2cc8946ff7828acc1
-      sha256:ecc0196666e2e3b44800eef2b659421d42486ef33a64477e18003b2a024a3b19 Debian packages (3 for 2 images), 18944 bytes
-    two: sha256:50b437f545454b0e1fd15e7c5decc1286006a4e55964b101fc9d8d6548217fa8, manifest sha256:bf5b1ca412a6547e7bdeff4959a0107d17f756ff98cf39d4365b11d8be3e6459
-      sha256:ecc0196666e2e3b44800eef2b659421d42486ef33a64477e18003b2a024a3b19 Debian packages (3 for 2 images), 18944 bytes
-      sha256:e42bf6b987c9d5608b2ce83ecfe0df50f23224f62f54d894fd738a6bea5f6296 Python packages (2 for 1 images), 12288 bytes
-      sha256:b94cded626af90e4f6b27e093bf33951b379ff77d20d01cf222ea71e70dc49d7 links to sources (1 for 1 images), 6144 bytes
-      sha256:f1c12cb2dbdaa918b7a36958493de40e1e928a6db7a17f5c82575b4eb1217679 files (1 for 1 images), 2048 bytes
-    ");
+    told.join("\n")
 }

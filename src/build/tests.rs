@@ -157,3 +157,23 @@ async fn a_build_is_a_use_of_what_it_stands_on_and_is_noted_once_a_day() {
     builder.build(&plan, false).await.unwrap();
     assert_eq!(old(), builder.reached(&other).difference(&blobs).count() as u64);
 }
+
+#[tokio::test]
+async fn a_step_that_the_host_cannot_run_says_what_is_missing_and_what_can_be_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let (builder, engine) = builder(folder.path());
+    let base = Part::new(Rank::Packages, Recipe::DebianSkeleton);
+    let below = vec![vec![base.key.clone()]];
+    let step = Part::new(Rank::Configured, Recipe::DebianConfigured { below, again: false });
+    let image = |name: &str, parts| Wanted { name: name.into(), parts, settings: Settings::default() };
+    let plan = Plan::new("x", vec![image("steps", vec![base.clone(), step]), image("none", vec![base])]);
+    engine.world().refuses.insert("run_step", "exec /bin/sh: exec format error".into());
+    let error = builder.on(Platform::Arm64).build(&plan, true).await.unwrap_err();
+    let text = crate::error::render(&error);
+    assert!(text.starts_with("error: a step must run for linux/arm64"), "{text}");
+    assert!(text.contains("hint: give that host an emulator") && text.contains("`--image none`"), "{text}");
+    // Other failures stay what they are.
+    engine.world().refuses.insert("run_step", "no space left on device".into());
+    let text = crate::error::render(&builder.on(Platform::Arm64).build(&plan, true).await.unwrap_err());
+    assert!(!text.contains("emulator"), "{text}");
+}

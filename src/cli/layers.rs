@@ -16,6 +16,9 @@ pub struct Push {
     /// For these platforms, such as linux/amd64,linux/arm64, under one tag [default: the engine's own]
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
     pub platform: Vec<String>,
+    /// Make and send only this image [default: all]
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Vec<String>,
 }
 
 #[derive(Debug, Args)]

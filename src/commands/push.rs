@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 pub async fn run(context: &Context, options: &Push) -> Result<()> {
     let mut environment = context.environment(&options.one)?;
     let registry = Registry::new(Place::parse(&options.place)?, options.plain_http)?;
-    let pushed = push(context, &mut environment, &registry, &options.platform).await?;
+    let pushed = push(context, &mut environment, &registry, options).await?;
     let rows: Vec<Vec<String>> = pushed.iter().map(|(name, image)| vec![name.clone(), image.pinned()]).collect();
     context.print(&pushed, &crate::ui::table(&rows))
 }
@@ -21,13 +21,18 @@ pub async fn push(
     context: &Context,
     environment: &mut Environment,
     registry: &Registry,
-    platforms: &[String],
+    options: &Push,
 ) -> Result<BTreeMap<String, Pushed>> {
     let _lease = context.store.lease()?;
     let mut made = Vec::new();
-    for platform in platform::asked(context, platforms).await? {
+    for platform in platform::asked(context, &options.platform).await? {
         // The engine keeps what is its own.
-        let how = How { store_only: !platforms.is_empty(), platform: Some(platform), ..How::default() };
+        let how = How {
+            store_only: !options.platform.is_empty() || !options.image.is_empty(),
+            platform: Some(platform),
+            only: options.image.clone(),
+            ..How::default()
+        };
         made.push((platform, build::images_as(context, environment, &how).await?));
     }
     let planned = output::planned(environment, &made)?;

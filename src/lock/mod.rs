@@ -168,4 +168,37 @@ mod tests {
         assert_eq!(Lock::read(&path).unwrap(), Some(lock));
         assert!(!std::fs::read_to_string(&path).unwrap().contains("://"));
     }
+
+    #[test]
+    fn a_platform_has_its_own_files_in_the_places_of_those_that_are_bound() {
+        let mut release = Catalog::release("21.03").unwrap();
+        let mut lock = Lock::of_release(&release).unwrap();
+        let (text, digest) = (lock.text().unwrap(), lock.digest().unwrap());
+        assert!(!text.contains("[platform"), "a lock without a table is as it always was");
+        let bound = lock.python.files.iter().find(|file| file.name == "aiohttp").unwrap().clone();
+        let other = bound.file.replace("x86_64", "aarch64");
+        let mut table = PlatformLock::default();
+        assert!(table.lacks_debian(&release) && table.lacks_python(&release).contains(&&bound));
+        table.python = vec![crate::python::LockedFile { file: other.clone(), ..bound.clone() }];
+        table.debian = lock.debian.clone();
+        table.debian.values_mut().flatten().for_each(|deb| deb.architecture = "arm64".into());
+        assert!(!table.lacks_python(&release).contains(&&bound));
+        lock.platform.insert("arm64".into(), table);
+        assert_eq!(toml::from_str::<Lock>(&lock.text().unwrap()).unwrap(), lock);
+
+        // What it is for its own platform does not change, down to the digest.
+        assert_eq!((lock.on(Platform::Amd64).text().unwrap(), lock.digest().unwrap()), (text, digest.clone()));
+        let there = lock.on(Platform::Arm64);
+        assert_eq!(there.python.file(&bound.pin()).unwrap().file, other);
+        assert_eq!(there.python.environments, lock.python.environments);
+        assert_ne!(there.digest().unwrap(), digest);
+        lock.apply_on(&mut release, Platform::Arm64);
+        assert!(release.debian_lock.values().flatten().all(|deb| deb.architecture == "arm64"));
+        // What is not asked for any more goes.
+        let mut table = lock.platform.remove("arm64").unwrap();
+        release.python_lock.as_mut().unwrap().files.retain(|file| file.name != "aiohttp");
+        release.debian.remove("tools");
+        table.tidy(&release);
+        assert!(table.python.is_empty() && !table.debian.contains_key("tools"));
+    }
 }

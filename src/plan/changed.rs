@@ -127,7 +127,7 @@ mod tests {
 
     /// What lies below and on top, byte code left out.
     fn check(shipped: &[(&str, &str)], pins: &[(&str, &str)], below: &[&str], above: &[&str]) {
-        let asked = Asked { image: "x", environment: "x", on: Digest::of(b"base") };
+        let asked = Asked { image: "x", environment: "x", on: Digest::of(b"base"), built_on: Digest::of(b"base") };
         let shipped = lock(shipped);
         let parts = packages(&lock(pins), Some(&shipped), &[asked]).remove("x").unwrap();
         let known: BTreeMap<Digest, String> = parts.iter().map(|part| (part.key.clone(), part.recipe.title())).collect();
