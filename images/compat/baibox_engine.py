@@ -8,6 +8,7 @@ method, so that on an engine which several environments share
   not know, which would be those of its neighbours),
 * resource limits that the engine refuses are lowered to what it grants, and log
   drivers that it lacks are its default,
+* variables of a mock plug-in join those of the session,
 * volumes with fixed names are those of this environment,
 * folders that the agent hands on to its containers are named as the engine's host
   knows them, which may be elsewhere than where the agent sees them.
@@ -60,6 +61,12 @@ def clamp(config):
     # Once one is named, Podman raises those that are not.
     for name in ULIMITS.keys() - {limit.get("Name") for limit in limits} if limits else ():
         limits.append({"Name": name, "Soft": ULIMITS[name], "Hard": ULIMITS[name]})
+
+
+def joined(config):
+    """Keeps the session's variables where a mock plug-in gives its own as `env`, which the engine reads as `Env` too."""
+    if more := config.pop("env", None):
+        config["Env"] = [*(config.get("Env") or []), *more]
 
 
 def loggable(config, drivers):
@@ -156,6 +163,7 @@ def install():
             config = renamed(json.loads(data) if isinstance(data, (bytes, str)) else data)
             config["Labels"] = {**(config.get("Labels") or {}), LABEL: ENVIRONMENT}
             clamp(config)
+            joined(config)
             for adjust in ADJUSTED:
                 adjust(config)
             loggable(config, await drivers(self, rest))

@@ -347,7 +347,7 @@ pub async fn write(context: &Context, environment: &Environment, outcome: &Outco
         changed += usize::from(write_changed(&environment.folder.join(&place), &text)?);
     }
     if environment.cuda == Some(Cuda::Mock) {
-        changed += usize::from(mock_devices(&state.join("agent/cuda-mock.toml"))?);
+        changed += usize::from(mock_devices(&release.cuda_plugin(Cuda::Mock)?.0.devices, &state)?);
     }
     changed += usize::from(choose_gpu(context, environment).await?);
     folders(environment)?;
@@ -364,11 +364,12 @@ pub fn folders(environment: &Environment) -> Result<()> {
 }
 
 /// The mock plug-in's devices are written once, and a person's from then on.
-fn mock_devices(path: &Path) -> Result<bool> {
+fn mock_devices(name: &str, state: &Path) -> Result<bool> {
+    let path = state.join("agent").join(name);
     if path.exists() {
         return Ok(false);
     }
-    write_changed(path, Catalog::file("cuda/mock.toml")?)
+    write_changed(&path, Catalog::file(&format!("cuda/{name}"))?)
 }
 
 /// Lets the script choose that dev container tools run too; says why a GPU is not used.

@@ -4,7 +4,7 @@ use crate::engine::Listed;
 use crate::environment::{self, Environment};
 use crate::error::Fault;
 use crate::model::{Branch, EnvironmentId, Platform};
-use crate::release::{Catalog, Cuda, Release};
+use crate::release::{Catalog, Cuda, Plugin, Release};
 use crate::stack;
 use anyhow::{Context as _, Result};
 use std::path::Path;
@@ -87,9 +87,15 @@ async fn choose_cuda(environment: &mut Environment, options: &Up, here: &Path) -
         Some(CudaChoice::Mock) => Some(Cuda::Mock),
     };
     let Some(cuda) = environment.cuda else { return Ok(()) };
-    let plugin = release.cuda_plugin(cuda)?;
-    if let Some(branch) = &options.cuda_branch {
-        environment.references.insert(plugin.name.clone(), branch.clone());
+    let (_, plugin) = release.cuda_plugin(cuda)?;
+    match (&options.cuda_branch, plugin) {
+        (Some(branch), Plugin::Component(name)) => drop(environment.references.insert(name.clone(), branch.clone())),
+        (Some(_), Plugin::Module(name)) => {
+            return Err(Fault::usage(format!("the CUDA plug-in of {} has no branch of its own", release.branch))
+                .hint(format!("`{name}` is a module of the one tree: take another branch of that by `--ref`"))
+                .into());
+        }
+        (None, _) => {}
     }
     if cuda == Cuda::Gpu {
         let findings = crate::doctor::examine_cuda(here).await;

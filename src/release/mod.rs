@@ -10,7 +10,7 @@ mod platform;
 mod row;
 
 pub use catalog::Catalog;
-pub use cuda::{Cuda, CudaData};
+pub use cuda::{Cuda, CudaData, Plugin};
 pub use mix::{Mix, mix_name};
 pub use platform::{COMPILER, PlatformLock};
 pub use row::{Level, Row, VERIFIED, Verified};

@@ -1,5 +1,5 @@
 use super::*;
-use crate::release::Catalog;
+use crate::release::{Catalog, Cuda};
 
 pub fn environment(folder: &str) -> Environment {
     environment_of("21.03", folder)
@@ -126,6 +126,23 @@ fn tests_find_an_engine_in_what_is_thrown_away() {
     }
     assert_eq!(text.matches("docker.sock").count(), 2 * (1 + engine.components.len()), "no container with tests has the socket");
     assert!(text.contains("DOCKER_HOST: \"tcp://127.0.0.1:2375\""));
+}
+
+#[test]
+fn the_agent_of_the_one_tree_turns_on_the_plug_in_that_was_chosen() {
+    let on = |branch: &str, cuda: Option<Cuda>| {
+        let environment = Environment { cuda, ..environment_of(branch, "/home/me/dev") };
+        let files = render(&environment, &inputs(), &Layout::here(&environment).unwrap()).unwrap();
+        let text: toml::Table = files["agent/agent.toml"].parse().unwrap();
+        text["agent"].get("allow-compute-plugins").map(|names| names.to_string())
+    };
+    for branch in ["23.03", "25.15"] {
+        assert_eq!(on(branch, None).as_deref(), Some("[]"), "{branch}");
+        for (cuda, name) in [(Cuda::Gpu, "cuda_open"), (Cuda::Mock, "mock")] {
+            assert_eq!(on(branch, Some(cuda)), Some(format!("[\"ai.backend.accelerator.{name}\"]")), "{branch}");
+        }
+    }
+    assert_eq!(on("21.03", Some(Cuda::Mock)), None);
 }
 
 #[test]
