@@ -10,6 +10,7 @@ pub use layout::{Exported, Layout};
 pub use template::{FEATURE, template_files};
 
 use crate::environment::{DEBUG_PORT, Environment};
+use crate::model::Digest;
 use crate::oci::Settings;
 use crate::release::{Catalog, Release, StandIn, TestEngine};
 use anyhow::{Context, Result};
@@ -39,27 +40,34 @@ pub struct Inputs {
 /// Folders of `images/` whose files are taken as they are.
 const PLAIN: [&str; 2] = ["services", "compat"];
 
+/// The file that Compose reads.
+const GRAPH: &str = "compose.yaml";
+
 /// Every file of the state folder, by its place in it.
 pub fn render(environment: &Environment, inputs: &Inputs, layout: &Layout) -> Result<BTreeMap<String, String>> {
     let release = environment.release()?;
-    let values = values(environment, &release, inputs, layout)?;
+    let mut values = values(environment, &release, inputs, layout)?;
     let mut handlebars = Handlebars::new();
     handlebars.set_strict_mode(true);
     handlebars.register_helper("json", Box::new(as_json));
     let mut files = BTreeMap::new();
-    // Folders of templates are laid out like the state folder.
-    for (place, path) in Catalog::templates(&release)? {
-        handlebars.register_escape_fn(dialect::escape(&path));
-        let text = handlebars
-            .render_template(Catalog::file(&path)?, &values)
-            .with_context(|| format!("cannot render `images/{path}`"))?;
-        files.insert(place, text);
-    }
     for folder in PLAIN {
         for path in Catalog::files_below(folder)? {
             let text = Catalog::file(&path)?.to_owned();
             files.insert(path, text);
         }
+    }
+    // Folders of templates are laid out like the state folder. The graph comes last: it tells what else was written.
+    let (graph, others): (Vec<_>, Vec<_>) = Catalog::templates(&release)?.into_iter().partition(|(place, _)| place == GRAPH);
+    for (place, path) in others.into_iter().chain(graph) {
+        if place == GRAPH {
+            values["files"] = json!(written(&files));
+        }
+        handlebars.register_escape_fn(dialect::escape(&path));
+        let text = handlebars
+            .render_template(Catalog::file(&path)?, &values)
+            .with_context(|| format!("cannot render `images/{path}`"))?;
+        files.insert(place, text);
     }
     let url = format!("postgresql://postgres:{}@postgres:5432/backend\n", environment.secrets["database"]);
     files.insert("database.url".to_owned(), url);
@@ -122,6 +130,19 @@ fn values(environment: &Environment, release: &Release, inputs: &Inputs, layout:
         "registry": REGISTRY,
         "python": { "name": name, "tag": tag, "reference": compute, "id": inputs.compute_id, "labels": labels },
     }))
+}
+
+/// Folder of a service → digest of what its container reads: that folder, and what all services run.
+fn written(files: &BTreeMap<String, String>) -> BTreeMap<&str, String> {
+    let mut folders: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
+    for (place, text) in files {
+        if let Some((folder, _)) = place.split_once('/') {
+            folders.entry(folder).or_default().insert(place, text);
+        }
+    }
+    let shared: Vec<_> = PLAIN.iter().filter_map(|folder| folders.get(folder).cloned()).collect();
+    let digest = |own| Digest::of_value(&(&shared, own)).short().to_owned();
+    folders.iter().map(|(folder, own)| (*folder, digest(own))).collect()
 }
 
 /// Components whose tests get an engine, and the images that stand in for those of a registry, as JSON.
