@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn the_agent_alone_gets_the_plug_in_and_a_real_one_the_runtime_library() {
-        for branch in ["20.09", "21.03", "21.09", "23.03", "25.15", "26.4"] {
+        for branch in ["20.09", "21.03", "21.09", "23.03", "25.15", "26.4", "26.8"] {
             let plain = Catalog::release(branch).unwrap();
             for (cuda, wheels) in [(Cuda::Gpu, 1), (Cuda::Mock, 0)] {
                 let plugin = plain.cuda_plugin(cuda).unwrap().1.clone();

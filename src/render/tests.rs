@@ -136,7 +136,7 @@ fn the_agent_of_the_one_tree_turns_on_the_plug_in_that_was_chosen() {
         let text: toml::Table = files["agent/agent.toml"].parse().unwrap();
         text["agent"].get("allow-compute-plugins").map(|names| names.to_string())
     };
-    for branch in ["23.03", "25.15", "26.4"] {
+    for branch in ["23.03", "25.15", "26.4", "26.8"] {
         assert_eq!(on(branch, None).as_deref(), Some("[]"), "{branch}");
         for (cuda, name) in [(Cuda::Gpu, "cuda_open"), (Cuda::Mock, "mock")] {
             assert_eq!(on(branch, Some(cuda)), Some(format!("[\"ai.backend.accelerator.{name}\"]")), "{branch}");
