@@ -121,19 +121,22 @@ fn images_are_the_same_when_they_are_made_again_and_to_all_who_read_them() {
 fn for_another_platform_they_are_made_where_no_step_runs(world: &World, scratch: &Path) {
     let layout = scratch.join("platforms").display().to_string();
     let both = ["--env", &world.id, "--platform", "linux/arm64,linux/amd64", "--image", "redis"];
-    let told = world.succeeds(&[&["--json", "build"], &both[..], &["--output", &format!("oci:{layout}")]].concat());
-    let told: BTreeMap<String, BTreeMap<String, String>> = serde_json::from_str(&told).unwrap();
+    let tells = |arguments: &[&str]| -> Value {
+        let output = world.baibox(arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let told = tells(&[&["--json", "build"], &both[..], &["--output", &format!("oci:{layout}")]].concat());
     let registry = Registry::start(scratch);
     let place = format!("127.0.0.1:{}/platforms", registry.port);
-    let pushed: Value = serde_json::from_str(&world.succeeds(&[&["--json", "push"], &both[..], &[&place]].concat())).unwrap();
-    let pushed = &pushed["redis"];
+    let pushed = &tells(&[&["--json", "push"], &both[..], &[&place]].concat())["redis"];
     let pinned = format!("docker://{}@{}", pushed["repository"].as_str().unwrap(), pushed["digest"].as_str().unwrap());
     for architecture in ["amd64", "arm64"] {
         for (number, from) in [&format!("oci:{layout}:redis"), &pinned].into_iter().enumerate() {
             let copy = format!("oci:{}:redis", scratch.join(format!("{architecture}-{number}")).display());
             run("skopeo", &["--override-arch", architecture, "copy", "--quiet", "--src-tls-verify=false", from, &copy]);
             let manifest: Value = serde_json::from_str(&run("skopeo", &["inspect", "--raw", &copy])).unwrap();
-            assert_eq!(manifest["config"]["digest"].as_str(), Some(&told[&format!("linux/{architecture}")]["redis"][..]));
+            assert_eq!(manifest["config"]["digest"], told[format!("linux/{architecture}")]["redis"]);
             let config: Value = serde_json::from_str(&run("skopeo", &["inspect", "--config", "--raw", &copy])).unwrap();
             assert_eq!(config["architecture"], architecture);
         }
@@ -193,8 +196,9 @@ fn a_newer_pin_changes_what_holds_it_and_nothing_else(world: &World) {
         assert_eq!(said.matches(" → ").count(), 2, "{said}");
     }
     let made = world.succeeds(&["build", "--env", &world.id]);
-    // A store that an earlier run left may have them.
-    assert!(made.contains(" 3 of ") || !made.contains("fragments made"), "{made}");
+    // A store that an earlier run left may have some or all of them.
+    let few = (1..=3).any(|number| made.contains(&format!("build: {number} of ")));
+    assert!(few || !made.contains("fragments made"), "{made}");
     let new = images();
     let changed: Vec<&str> = old.keys().filter(|name| old[*name] != new[*name]).map(String::as_str).collect();
     // The agent's pin stays: so does its image.

@@ -212,7 +212,7 @@ async fn meet_requirements(
     };
     let changes = lock::python_changes(&lock.python, &python);
     changes.iter().for_each(|line| context.ui.remark("lock", line));
-    lock.python = python;
+    lock.set_python(python);
     lock.apply(release);
     lock.write(&environment.lock_file())?;
     stage.done(&format!("Python packages resolved as of {}, {} changed", lock.python.cutoff, changes.len()));

@@ -115,7 +115,10 @@ async fn updated(
         Chosen::Named(_) => None,
     };
     // A later day alone is no change of what is in the images.
-    after.python = python.filter(|python| python.environments != before.python.environments).unwrap_or(before.python.clone());
+    after.python.clone_from(&before.python);
+    if let Some(python) = python.filter(|python| python.environments != before.python.environments) {
+        after.set_python(python);
+    }
     let changes = lock::changes(before, &after);
     for (word, source) in asked.names() {
         if !changes.iter().any(|line| line.split(' ').next() == Some(&word)) {

@@ -15,7 +15,7 @@ pub use update::{Asked, Chosen};
 
 use crate::debian::LockedDeb;
 use crate::model::{Digest, Platform};
-use crate::python::PythonLock;
+use crate::python::{LockedFile, PythonLock};
 use crate::release::{PlatformLock, Release};
 use crate::store::write_atomically;
 use anyhow::{Context, Result};
@@ -31,11 +31,43 @@ pub struct Lock {
     /// Component → commit that its tree was at when it was last built.
     pub sources: BTreeMap<String, String>,
     pub python: PythonLock,
+    /// What lies below some of those.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub below: Option<Below>,
     /// Package set → its packages.
     pub debian: BTreeMap<String, Vec<LockedDeb>>,
     /// Architecture → what it has in the place of that, where images were made for it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub platform: BTreeMap<String, PlatformLock>,
+}
+
+/// Python packages as they were before some changed. Their layers stay, and what differs lies on them, so images depend
+/// on them too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Below {
+    pub builders: Vec<String>,
+    pub environments: BTreeMap<String, Vec<String>>,
+    /// Those of its files that are no others' now.
+    #[serde(rename = "file", default)]
+    pub files: Vec<LockedFile>,
+}
+
+impl Below {
+    /// What of `before` is not in `after`.
+    fn of(before: PythonLock, after: &PythonLock) -> Self {
+        let files = before.files.into_iter().filter(|file| !after.files.contains(file)).collect();
+        Self { builders: before.builders, environments: before.environments, files }
+    }
+    /// The whole lock that it was.
+    fn whole(&self, now: &PythonLock) -> PythonLock {
+        let used: BTreeSet<&String> = self.environments.values().flatten().chain(&self.builders).collect();
+        let kept = now.files.iter().filter(|file| !self.files.iter().any(|other| other.pin() == file.pin()));
+        let mut files: Vec<LockedFile> =
+            self.files.iter().chain(kept).filter(|file| used.contains(&file.pin())).cloned().collect();
+        files.sort_by_key(LockedFile::pin);
+        PythonLock { builders: self.builders.clone(), environments: self.environments.clone(), files, ..now.clone() }
+    }
 }
 
 const HEADER: &str =
@@ -48,6 +80,7 @@ impl Lock {
             branch: release.branch.clone(),
             sources: BTreeMap::new(),
             python: release.python_lock.clone().context("the release has no Python lock")?,
+            below: None,
             debian: release.debian_lock.clone(),
             platform: BTreeMap::new(),
         })
@@ -60,8 +93,22 @@ impl Lock {
             text => text.with_context(|| format!("cannot read `{}`", path.display()))?,
         };
         let lock: Self = toml::from_str(&text).with_context(|| format!("`{}` is not a lock", path.display()))?;
-        lock.python.check().with_context(|| format!("`{}` is not a lock", path.display()))?;
+        for python in [Some(&lock.python), lock.python_below().as_ref()].into_iter().flatten() {
+            python.check().with_context(|| format!("`{}` is not a lock", path.display()))?;
+        }
         Ok(Some(lock))
+    }
+
+    /// Takes other Python packages, on the layers of those that are there.
+    pub fn set_python(&mut self, python: PythonLock) {
+        let before = self.python_below().unwrap_or_else(|| self.python.clone());
+        let lies_below = before.environments != python.environments && before.python == python.python;
+        self.below = lies_below.then(|| Below::of(before, &python));
+        self.python = python;
+    }
+
+    fn python_below(&self) -> Option<PythonLock> {
+        self.below.as_ref().map(|below| below.whole(&self.python))
     }
 
     pub fn text(&self) -> Result<String> {
@@ -71,6 +118,8 @@ impl Lock {
     pub fn on(&self, platform: Platform) -> Self {
         let mut lock = Self { platform: BTreeMap::new(), ..self.clone() };
         if let Some(other) = self.platform.get(platform.architecture()) {
+            // That is of the lock's own platform.
+            lock.below = None;
             lock.debian.clone_from(&other.debian);
             lock.python.files.iter_mut().for_each(|file| other.replace(file));
         }
@@ -79,7 +128,8 @@ impl Lock {
 
     /// Names everything that was downloaded for its own platform, whatever the trees are.
     pub fn digest(&self) -> Result<Digest> {
-        Ok(Digest::of_value(&(&self.branch, &self.python, &self.debian)))
+        let all = (&self.branch, &self.python, &self.debian);
+        Ok(self.below.as_ref().map_or_else(|| Digest::of_value(&all), |below| Digest::of_value(&(all, below))))
     }
 
     /// Writes it if that changes the file.
@@ -93,8 +143,8 @@ impl Lock {
 
     /// Puts the locked files in the place of the release's.
     pub fn apply(&self, release: &mut Release) {
-        let before = release.python_lock.replace(self.python.clone());
-        release.shipped_lock = release.shipped_lock.take().or(before);
+        release.python_lock = Some(self.python.clone());
+        release.python_below = self.python_below();
         release.debian_lock = self.debian.clone();
     }
 
@@ -102,8 +152,6 @@ impl Lock {
     pub fn apply_on(&self, release: &mut Release, platform: Platform) {
         self.on(platform).apply(release);
         if let Some(other) = self.platform.get(platform.architecture()) {
-            // What ships is of the lock's own platform: nothing of it lies below.
-            release.shipped_lock = None;
             release.images.iter_mut().flat_map(|image| &mut image.wheels).for_each(|file| other.replace(file));
         }
     }
@@ -167,6 +215,38 @@ mod tests {
         lock.write(&path).unwrap();
         assert_eq!(Lock::read(&path).unwrap(), Some(lock));
         assert!(!std::fs::read_to_string(&path).unwrap().contains("://"));
+    }
+
+    #[test]
+    fn what_images_stand_on_is_in_the_lock_when_pins_change() {
+        let release = Catalog::release("21.03").unwrap();
+        let shipped = Lock::of_release(&release).unwrap();
+        let changed = |lock: &Lock, version: &str| {
+            let mut python = lock.python.clone();
+            let is_it = |file: &&mut LockedFile| file.name == "attrs";
+            let file = python.files.iter_mut().find(is_it).unwrap();
+            let old = file.pin();
+            file.file = file.file.replace(&file.version, version);
+            file.version = version.to_owned();
+            let new = file.pin();
+            python.environments.values_mut().flatten().filter(|pin| **pin == old).for_each(|pin| pin.clone_from(&new));
+            python
+        };
+        let mut lock = shipped.clone();
+        for version in ["98.1.0", "99.1.0"] {
+            lock.set_python(changed(&lock, version));
+            // It is whole in itself, and the first layers stay, however often pins change.
+            let read: Lock = toml::from_str(&lock.text().unwrap()).unwrap();
+            assert_eq!((&read, read.below.as_ref().unwrap().files.len()), (&lock, 1));
+            assert_ne!(lock.digest().unwrap(), shipped.digest().unwrap());
+            let mut applied = release.clone();
+            read.apply(&mut applied);
+            let below = applied.python_below.unwrap();
+            assert_eq!(below.environments, shipped.python.environments);
+            below.check().unwrap();
+        }
+        lock.set_python(shipped.python.clone());
+        assert_eq!(lock, shipped);
     }
 
     #[test]

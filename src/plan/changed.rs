@@ -1,7 +1,7 @@
-//! Pins that differ from the release's own, in a small layer on top.
+//! Pins that changed, in a small layer on top.
 //!
-//! Where one layer changes, engines unpack all above it again. So as long as a lock is the
-//! release's but for a few pins, the release's layers stay, and what differs lies on them.
+//! Where one layer changes, engines unpack all above it again. So as long as few pins changed since
+//! layers were cut, those stay, and what differs lies on them.
 
 use super::images::python_package;
 use super::{Part, Rank, Recipe};
@@ -22,16 +22,16 @@ pub(super) struct Asked<'a> {
     pub built_on: Digest,
 }
 
-/// Image → its packages with their byte code, by a lock and by the one that ships with the release.
-pub(super) fn packages<'a>(lock: &PythonLock, shipped: Option<&PythonLock>, asked: &[Asked<'a>]) -> BTreeMap<&'a str, Vec<Part>> {
+/// Image → its packages with their byte code, by a lock and by the one that layers were cut by.
+pub(super) fn packages<'a>(lock: &PythonLock, earlier: Option<&PythonLock>, asked: &[Asked<'a>]) -> BTreeMap<&'a str, Vec<Part>> {
     let of = |lock: &PythonLock, asked: &Asked| -> Vec<Part> {
         let pins = lock.environments.get(asked.environment).into_iter().flatten();
         pins.map(|pin| Part::new(Rank::Wheels, python_package(lock, pin, &asked.built_on))).collect()
     };
     let wanted: Vec<Vec<Part>> = asked.iter().map(|asked| of(lock, asked)).collect();
-    let below: Option<Vec<Vec<Part>>> = shipped
-        .filter(|shipped| shipped.python == lock.python && *shipped != lock)
-        .map(|shipped| asked.iter().map(|asked| of(shipped, asked)).collect())
+    let below: Option<Vec<Vec<Part>>> = earlier
+        .filter(|earlier| earlier.python == lock.python && *earlier != lock)
+        .map(|earlier| asked.iter().map(|asked| of(earlier, asked)).collect())
         .filter(|below: &Vec<Vec<Part>>| differ_little(below, &wanted));
     let laid: Vec<Laid> = match below {
         None => wanted.into_iter().map(|wanted| Laid { below: wanted, ..Laid::default() }).collect(),
@@ -126,10 +126,10 @@ mod tests {
     }
 
     /// What lies below and on top, byte code left out.
-    fn check(shipped: &[(&str, &str)], pins: &[(&str, &str)], below: &[&str], above: &[&str]) {
+    fn check(earlier: &[(&str, &str)], pins: &[(&str, &str)], below: &[&str], above: &[&str]) {
         let asked = Asked { image: "x", environment: "x", on: Digest::of(b"base"), built_on: Digest::of(b"base") };
-        let shipped = lock(shipped);
-        let parts = packages(&lock(pins), Some(&shipped), &[asked]).remove("x").unwrap();
+        let earlier = lock(earlier);
+        let parts = packages(&lock(pins), Some(&earlier), &[asked]).remove("x").unwrap();
         let known: BTreeMap<Digest, String> = parts.iter().map(|part| (part.key.clone(), part.recipe.title())).collect();
         let titles = |rank: Rank| -> Vec<String> {
             let of = parts.iter().filter(|part| part.rank == rank && !matches!(part.recipe, Recipe::ByteCode { .. }));
@@ -145,20 +145,20 @@ mod tests {
         );
     }
 
-    const SHIPPED: [(&str, &str); 4] = [("a", "1"), ("b", "1"), ("c", "1"), ("d", "1")];
+    const EARLIER: [(&str, &str); 4] = [("a", "1"), ("b", "1"), ("c", "1"), ("d", "1")];
 
     #[test]
-    fn a_pin_that_differs_lies_on_the_layers_of_the_release() {
+    fn a_pin_that_differs_lies_on_the_layers_that_are_there() {
         let below = ["a 1", "b 1", "c 1", "d 1"];
-        check(&SHIPPED, &SHIPPED, &below, &[]);
-        check(&SHIPPED, &[("a", "1"), ("b", "2"), ("c", "1"), ("d", "1")], &below, &["b 2", "not b 1"]);
-        check(&SHIPPED, &[("a", "1"), ("c", "1"), ("d", "1")], &below, &["not b 1"]);
-        check(&SHIPPED, &[("a", "1"), ("b", "1"), ("c", "1"), ("d", "1"), ("e", "1")], &below, &["e 1"]);
+        check(&EARLIER, &EARLIER, &below, &[]);
+        check(&EARLIER, &[("a", "1"), ("b", "2"), ("c", "1"), ("d", "1")], &below, &["b 2", "not b 1"]);
+        check(&EARLIER, &[("a", "1"), ("c", "1"), ("d", "1")], &below, &["not b 1"]);
+        check(&EARLIER, &[("a", "1"), ("b", "1"), ("c", "1"), ("d", "1"), ("e", "1")], &below, &["e 1"]);
     }
 
     #[test]
     fn where_more_than_a_few_differ_layers_are_cut_anew() {
-        check(&SHIPPED, &[("a", "1"), ("b", "2"), ("c", "2"), ("d", "1")], &["a 1", "b 2", "c 2", "d 1"], &[]);
-        check(&SHIPPED, &[("a", "1")], &["a 1"], &[]);
+        check(&EARLIER, &[("a", "1"), ("b", "2"), ("c", "2"), ("d", "1")], &["a 1", "b 2", "c 2", "d 1"], &[]);
+        check(&EARLIER, &[("a", "1")], &["a 1"], &[]);
     }
 }

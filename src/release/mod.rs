@@ -74,9 +74,9 @@ pub struct Release {
     pub debian_lock: BTreeMap<String, Vec<LockedDeb>>,
     #[serde(skip)]
     pub python_lock: Option<PythonLock>,
-    /// The one that ships with it, where an environment's lock stands in its place.
+    /// The one whose layers lie below where that one differs, if it does in an environment.
     #[serde(skip)]
-    pub shipped_lock: Option<PythonLock>,
+    pub python_below: Option<PythonLock>,
     /// Components that are of other releases.
     #[serde(skip)]
     pub mix: Mix,
