@@ -24,6 +24,9 @@ OTHERS = ["postgres", "redis", "etcd"]
 SUITES = ["bullseye", "bookworm"]
 CONFIG = "etc/backend.ai/manager/peers.conf"
 
+# Begins the part of a lock that says what changed packages lie on.
+BELOW = "\n[below]\n"
+
 
 class Baibox:
     name = "baibox"
@@ -88,17 +91,25 @@ class Baibox:
         (self.catalog / "compute/peers.conf").write_text(text)
 
     def pin(self, wheel):
-        """Names another version of a wheel in the lock; the store has it as if it were downloaded."""
+        """Names another version of a wheel in the lock, as `lock --update` does; the store has it as if it were downloaded."""
         name, version = wheel.name.lower().split("-")[:2]
         digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
         place = self.store / "blobs" / digest[:2] / digest
         place.parent.mkdir(exist_ok=True)
         shutil.copy(wheel, place)
         path = self.state / "lock.toml"
-        text = re.sub(rf'"{name} [^"]+"', f'"{name} {version}"', path.read_text())
+        now, _, below = path.read_text().partition(BELOW)
+        python = tomllib.loads(now)["python"]
+        if not below:
+            environments = "".join(f"{image} = {json.dumps(pins)}\n" for image, pins in python["environments"].items())
+            below = f"builders = {json.dumps(python['builders'])}\n\n[below.environments]\n{environments}"
+        if f'name = "{name}"' not in below:
+            fields = next(file for file in python["file"] if file["name"] == name).items()
+            below += "\n[[below.file]]\n" + "".join(f"{field} = {json.dumps(value)}\n" for field, value in fields)
+        now = re.sub(rf'"{name} [^"]+"', f'"{name} {version}"', now)
         file = f'name = "{name}"\nversion = "{version}"\nfile = "{wheel.name}"\nsha256 = "sha256:{digest}"\nsize = '
-        text = re.sub(rf'name = "{name}"\nversion = .*\nfile = .*\nsha256 = .*\nsize = \d+', f"{file}{wheel.stat().st_size}", text)
-        path.write_text(text)
+        now = re.sub(rf'name = "{name}"\nversion = .*\nfile = .*\nsha256 = .*\nsize = \d+', f"{file}{wheel.stat().st_size}", now)
+        path.write_text(now + BELOW + below)
 
     def downloads_alone(self, place):
         """A store that has only downloads; the environment of commands that are to use it."""
