@@ -1,6 +1,12 @@
-"""One-shot services of an environment: `etcd`, `schema`, `fixtures`. Each may run again at any time."""
+"""One-shot services of an environment: `etcd`, `schema`, `fixtures`. Each may run again at any time.
+
+Upstream's programs take seconds to load. What `schema` and `fixtures` did last is noted in the database itself, so
+that it goes where the data goes; while it still holds, they have nothing to do.
+"""
 import asyncio
 import base64
+import hashlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -9,6 +15,8 @@ import urllib.request
 from urllib.parse import quote
 
 HERE = pathlib.Path(os.environ["BAIBOX_STATE"])
+# Not in the schema that upstream's migrations are compared with.
+NOTED = "CREATE SCHEMA IF NOT EXISTS baibox; CREATE TABLE IF NOT EXISTS baibox.done (work text PRIMARY KEY, state text NOT NULL)"
 
 
 def etcd() -> None:
@@ -29,11 +37,55 @@ def etcd() -> None:
     put("/sorna/local", json.loads((HERE / "etcd.json").read_text()))
 
 
+def once(work, files) -> None:
+    """Does the work, unless it was done by the same files and the schema is as it was left."""
+    import asyncpg
+
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(f"{path}\0".encode() + path.read_bytes())
+
+    async def state(connection) -> str:
+        there = await connection.fetchval("SELECT to_regclass('public.alembic_version')::text")
+        revisions = await connection.fetch("SELECT version_num FROM public.alembic_version") if there else []
+        return " ".join([digest.hexdigest(), *sorted(row[0] for row in revisions)])
+
+    async def done(connection) -> bool:
+        await connection.execute(NOTED)
+        query = "SELECT state FROM baibox.done WHERE work = $1"
+        return await connection.fetchval(query, work.__name__) == await state(connection)
+
+    async def note(connection) -> None:
+        query = "INSERT INTO baibox.done VALUES ($1, $2) ON CONFLICT (work) DO UPDATE SET state = excluded.state"
+        await connection.execute(query, work.__name__, await state(connection))
+
+    async def asked(ask):
+        connection = await asyncpg.connect((HERE / "database.url").read_text().strip())
+        try:
+            return await ask(connection)
+        finally:
+            await connection.close()
+
+    if not asyncio.run(asked(done)):
+        work()
+        asyncio.run(asked(note))
+
+
+def migrations() -> list:
+    # Found without loading it, which takes longer than all else here.
+    manager = importlib.util.find_spec("ai.backend.manager").submodule_search_locations[0]
+    return list(pathlib.Path(manager, "models/alembic/versions").glob("*.py"))
+
+
 def schema() -> None:
     os.chdir(HERE / "manager")
     from ai.backend.manager.cli.__main__ import main
     sys.argv = ["backend.ai", "schema", "oneshot"]
-    main()
+    try:
+        main()
+    except SystemExit as ended:
+        if ended.code:
+            raise
 
 
 def fixtures() -> None:
@@ -89,4 +141,9 @@ def fixtures() -> None:
             fill(connection)
 
 
-{"etcd": etcd, "schema": schema, "fixtures": fixtures}[sys.argv[1]]()
+WORK = {
+    "etcd": etcd,
+    "schema": lambda: once(schema, migrations()),
+    "fixtures": lambda: once(fixtures, [HERE / "fixtures.json"]),
+}
+WORK[sys.argv[1]]()
