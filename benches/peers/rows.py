@@ -101,9 +101,9 @@ def disk(world):
 
 
 def second(world):
-    """21.09 on top of 21.03."""
+    """20.09 on top of 21.03; trees of 21.09 are not all source distributions."""
     first = world.baibox
-    other = Baibox(world.bench, first.binary, world.scratch, f"{first.id}-2", "21.09")
+    other = Baibox(world.bench, first.binary, world.scratch, f"{first.id}-2", "20.09")
     try:
         other.set_up()
         of_first, of_both = layers(first.images().values()), layers(other.images().values())
