@@ -43,7 +43,7 @@ def once(work, files) -> None:
 
     digest = hashlib.sha256()
     for path in sorted(files):
-        digest.update(f"{path}\0".encode() + path.read_bytes())
+        digest.update(f"{path.name}\0".encode() + path.read_bytes())
 
     async def state(connection) -> str:
         there = await connection.fetchval("SELECT to_regclass('public.alembic_version')::text")

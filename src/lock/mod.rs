@@ -41,6 +41,16 @@ pub struct Lock {
     pub platform: BTreeMap<String, PlatformLock>,
 }
 
+/// One of so many pins may differ; where it is more, layers are cut anew.
+const FEW: usize = 4;
+
+fn lies_below(before: &PythonLock, after: &PythonLock) -> bool {
+    let pins = |lock: &PythonLock| -> BTreeSet<String> { lock.environments.values().flatten().cloned().collect() };
+    let (old, new) = (pins(before), pins(after));
+    let differ = new.difference(&old).count().max(old.difference(&new).count());
+    before.environments != after.environments && before.python == after.python && differ * FEW <= old.len()
+}
+
 /// Python packages as they were before some changed. Their layers stay, and what differs lies on them, so images depend
 /// on them too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,11 +109,10 @@ impl Lock {
         Ok(Some(lock))
     }
 
-    /// Takes other Python packages, on the layers of those that are there.
+    /// Takes other Python packages: on the layers of those that are there, as long as few differ.
     pub fn set_python(&mut self, python: PythonLock) {
         let before = self.python_below().unwrap_or_else(|| self.python.clone());
-        let lies_below = before.environments != python.environments && before.python == python.python;
-        self.below = lies_below.then(|| Below::of(before, &python));
+        self.below = lies_below(&before, &python).then(|| Below::of(before, &python));
         self.python = python;
     }
 
@@ -247,6 +256,15 @@ mod tests {
         }
         lock.set_python(shipped.python.clone());
         assert_eq!(lock, shipped);
+
+        // Where much differs, what comes is the ground of what follows.
+        let mut other = shipped.python.clone();
+        let kept = |pin: &String| pin.starts_with('a');
+        other.environments.values_mut().for_each(|pins| pins.retain(kept));
+        lock.set_python(other.clone());
+        assert!(lock.below.is_none());
+        lock.set_python(changed(&lock, "98.1.0"));
+        assert_eq!(lock.below.unwrap().environments, other.environments);
     }
 
     #[test]

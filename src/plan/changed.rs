@@ -1,16 +1,14 @@
 //! Pins that changed, in a small layer on top.
 //!
-//! Where one layer changes, engines unpack all above it again. So as long as few pins changed since
-//! layers were cut, those stay, and what differs lies on them.
+//! Where one layer changes, engines unpack all above it again. So as long as the lock names what lies
+//! below (see `crate::lock`), those layers stay, and what differs lies on them.
 
 use super::images::python_package;
 use super::{Part, Rank, Recipe};
 use crate::model::Digest;
 use crate::python::PythonLock;
+use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// One of so many packages may differ; where it is more, layers are cut anew.
-const FEW: usize = 4;
 
 /// An image that has Python packages.
 pub(super) struct Asked<'a> {
@@ -22,21 +20,27 @@ pub(super) struct Asked<'a> {
     pub built_on: Digest,
 }
 
-/// Image → its packages with their byte code, by a lock and by the one that layers were cut by.
-pub(super) fn packages<'a>(lock: &PythonLock, earlier: Option<&PythonLock>, asked: &[Asked<'a>]) -> BTreeMap<&'a str, Vec<Part>> {
-    let of = |lock: &PythonLock, asked: &Asked| -> Vec<Part> {
-        let pins = lock.environments.get(asked.environment).into_iter().flatten();
-        pins.map(|pin| Part::new(Rank::Wheels, python_package(lock, pin, &asked.built_on))).collect()
+/// Image → its packages with their byte code, by a lock and by the one that lies below.
+pub(super) fn packages<'a>(
+    lock: &PythonLock,
+    below: Option<&PythonLock>,
+    asked: &[Asked<'a>],
+) -> Result<BTreeMap<&'a str, Vec<Part>>> {
+    let of = |lock: &PythonLock, asked: &Asked| -> Result<Vec<Part>> {
+        let pins = lock.environments.get(asked.environment);
+        let pins =
+            pins.with_context(|| format!("the lock has no environment `{}` for the image `{}`", asked.environment, asked.image))?;
+        Ok(pins.iter().map(|pin| Part::new(Rank::Wheels, python_package(lock, pin, &asked.built_on))).collect())
     };
-    let wanted: Vec<Vec<Part>> = asked.iter().map(|asked| of(lock, asked)).collect();
-    let below: Option<Vec<Vec<Part>>> = earlier
-        .filter(|earlier| earlier.python == lock.python && *earlier != lock)
-        .map(|earlier| asked.iter().map(|asked| of(earlier, asked)).collect())
-        .filter(|below: &Vec<Vec<Part>>| differ_little(below, &wanted));
-    let laid: Vec<Laid> = match below {
-        None => wanted.into_iter().map(|wanted| Laid { below: wanted, ..Laid::default() }).collect(),
-        Some(below) => below.into_iter().zip(wanted).map(|(below, wanted)| Laid::new(below, wanted)).collect(),
+    let lay = |asked: &Asked| -> Result<Laid> {
+        let wanted = of(lock, asked)?;
+        // An environment that is new lies on nothing.
+        Ok(match below.filter(|below| below.environments.contains_key(asked.environment)) {
+            None => Laid { below: wanted, ..Laid::default() },
+            Some(below) => Laid::new(of(below, asked)?, wanted),
+        })
     };
+    let laid = asked.iter().map(lay).collect::<Result<Vec<_>>>()?;
     let mut stays: BTreeMap<&Replaced, BTreeSet<&Digest>> = BTreeMap::new();
     for laid in &laid {
         for replaced in &laid.replaced {
@@ -56,13 +60,7 @@ pub(super) fn packages<'a>(lock: &PythonLock, earlier: Option<&PythonLock>, aske
         }
         (asked.image, parts)
     };
-    asked.iter().zip(&laid).map(|(asked, laid)| parts(asked, laid)).collect()
-}
-
-fn differ_little(below: &[Vec<Part>], wanted: &[Vec<Part>]) -> bool {
-    let keys = |all: &[Vec<Part>]| -> BTreeSet<Digest> { all.iter().flatten().map(|part| part.key.clone()).collect() };
-    let (below, wanted) = (keys(below), keys(wanted));
-    wanted.difference(&below).count().max(below.difference(&wanted).count()) * FEW <= below.len()
+    Ok(asked.iter().zip(&laid).map(|(asked, laid)| parts(asked, laid)).collect())
 }
 
 /// A package of the layers below that is not wanted, and what comes for it.
@@ -129,7 +127,7 @@ mod tests {
     fn check(earlier: &[(&str, &str)], pins: &[(&str, &str)], below: &[&str], above: &[&str]) {
         let asked = Asked { image: "x", environment: "x", on: Digest::of(b"base"), built_on: Digest::of(b"base") };
         let earlier = lock(earlier);
-        let parts = packages(&lock(pins), Some(&earlier), &[asked]).remove("x").unwrap();
+        let parts = packages(&lock(pins), Some(&earlier), &[asked]).unwrap().remove("x").unwrap();
         let known: BTreeMap<Digest, String> = parts.iter().map(|part| (part.key.clone(), part.recipe.title())).collect();
         let titles = |rank: Rank| -> Vec<String> {
             let of = parts.iter().filter(|part| part.rank == rank && !matches!(part.recipe, Recipe::ByteCode { .. }));
@@ -157,8 +155,11 @@ mod tests {
     }
 
     #[test]
-    fn where_more_than_a_few_differ_layers_are_cut_anew() {
-        check(&EARLIER, &[("a", "1"), ("b", "2"), ("c", "2"), ("d", "1")], &["a 1", "b 2", "c 2", "d 1"], &[]);
-        check(&EARLIER, &[("a", "1")], &["a 1"], &[]);
+    fn layers_are_those_of_the_lock_where_nothing_lies_below_and_an_image_has_its_environment() {
+        let asked = |environment| Asked { image: "x", environment, on: Digest::of(b"base"), built_on: Digest::of(b"base") };
+        let parts = packages(&lock(&EARLIER), None, &[asked("x")]).unwrap().remove("x").unwrap();
+        assert!(parts.len() == 2 * EARLIER.len() && parts.iter().all(|part| part.rank == Rank::Wheels));
+        let error = packages(&lock(&EARLIER), None, &[asked("y")]).unwrap_err().to_string();
+        assert!(error.contains("no environment `y` for the image `x`"), "{error}");
     }
 }

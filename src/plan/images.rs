@@ -109,7 +109,7 @@ fn python_packages<'a>(
         asked.push(changed::Asked { image: &image.name, environment, on, built_on });
     }
     let lock = release.python_lock.as_ref().context("the release has no Python lock")?;
-    Ok(changed::packages(lock, release.python_below.as_ref(), &asked))
+    changed::packages(lock, release.python_below.as_ref(), &asked)
 }
 
 pub(super) fn python_package(lock: &PythonLock, pin: &str, on: &Digest) -> Recipe {

@@ -138,7 +138,7 @@ pub enum Rank {
     MorePackages,
     MoreConfigured,
     Wheels,
-    /// What of the Python packages differs from those of the release.
+    /// Python packages that changed since the layers below were cut.
     Changed,
     Links,
     Files,
