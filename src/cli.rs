@@ -38,7 +38,7 @@ pub enum Command {
     Up(Up),
     /// Print the exact packages of a release or an environment, or choose some of them anew
     Lock(Lock),
-    /// Make the images of an environment and give the engine those that it lacks
+    /// Make the images of an environment, also of a new one, and give the engine those that it lacks
     Build(Build),
     /// Run hello world in a compute session; exit code 0 only if it ran
     Verify(One),
@@ -128,7 +128,7 @@ pub enum Command {
 }
 
 /// The environment that a command is for.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, PartialEq, Eq, Args)]
 pub struct One {
     /// Environment ID; the one of the current folder if not given
     #[arg(long, value_name = "ID")]
@@ -138,7 +138,7 @@ pub struct One {
 #[derive(Debug, Args)]
 pub struct Build {
     #[command(flatten)]
-    pub one: One,
+    pub request: Request,
     /// Use exactly what the lock says, or fail naming what is gone
     #[arg(long)]
     pub locked: bool,
@@ -179,8 +179,9 @@ pub struct PlanOf {
     pub platform: Option<String>,
 }
 
-#[derive(Debug, Args)]
-pub struct Up {
+/// Which environment is meant; a new one, if none is there.
+#[derive(Debug, Default, PartialEq, Eq, Args)]
+pub struct Request {
     /// Release branch, such as 21.03
     #[arg(long, short)]
     pub branch: Option<String>,
@@ -200,6 +201,12 @@ pub struct Up {
     /// Take this branch of the CUDA plug-in
     #[arg(long, value_name = "BRANCH", requires = "cuda")]
     pub cuda_branch: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Up {
+    #[command(flatten)]
+    pub request: Request,
     /// Install and start what the host lacks, without asking
     #[arg(long)]
     pub fix: bool,
@@ -224,7 +231,7 @@ pub struct Up {
 }
 
 /// Which source trees, and where they come from.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, PartialEq, Eq, Args)]
 pub struct Sources {
     /// Where component sources come from
     #[arg(long, value_enum, default_value_t = SourceChoice::Auto)]
@@ -367,8 +374,9 @@ pub struct Guard {
     pub id: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum SourceChoice {
+    #[default]
     /// git, or PyPI's source distributions where git hosts cannot be reached
     Auto,
     /// git repositories

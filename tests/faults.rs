@@ -119,6 +119,76 @@ fn a_full_disk_is_an_error_that_leaves_the_store_whole() {
     assert_eq!(again, Some(0), "{said}");
 }
 
+/// A server of these files, by the ends of their paths; below `/snapshot/` there is only what the mirror dropped.
+fn archive(files: Vec<(String, PathBuf)>, dropped: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let head: Vec<String> =
+                BufReader::new(&stream).lines().map(Result::unwrap).take_while(|line| !line.is_empty()).collect();
+            let path = head[0].split(' ').nth(1).unwrap().replace("%2b", "+");
+            let file = files.iter().find(|(name, _)| path.ends_with(name));
+            let there = |name: &str| name.contains(dropped) == path.starts_with("/snapshot/");
+            let (answer, body) = match file.filter(|(name, _)| there(name)) {
+                Some((_, file)) => ("200 OK", std::fs::read(file).unwrap()),
+                None => ("404 x", Vec::new()),
+            };
+            let head = format!("HTTP/1.1 {answer}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            // Who asks may have enough.
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+        }
+    });
+    address
+}
+
+#[test]
+#[ignore = "needs package mirrors: run tests/all"]
+fn what_a_mirror_dropped_comes_from_a_snapshot_and_no_engine_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let build = |cache: &str, more: &[&str]| {
+        let path = folder.path().join(cache).join("dev");
+        let words = ["build", "--locked", "--image", "etcd", "--output", "oci:images", "--env", "dev"];
+        let new = ["--branch", "21.03", "--source", "pypi", "--path", path.to_str().unwrap()];
+        let mut command = command(folder.path(), &[&words[..], if more.is_empty() { &new } else { more }].concat());
+        command.env("XDG_CACHE_HOME", folder.path().join(cache));
+        command.env("BAIBOX_ENGINE", "none").env("DOCKER_HOST", "unix:///nonexistent");
+        command
+    };
+    let (code, text) = run(&mut build("first", &[]));
+    assert_eq!(code, Some(0), "{text}");
+    let store = baibox::store::Store::open(&folder.path().join("first/baibox")).unwrap();
+    let lock = command(folder.path(), &["lock", "--branch", "21.03", "--json"]).output().unwrap().stdout;
+    let lock: serde_json::Value = serde_json::from_slice(&lock).unwrap();
+    let debs = lock.as_object().unwrap().values().filter_map(|set| set.as_array()).flatten();
+    let files = debs.filter_map(|deb| {
+        let digest = baibox::model::Digest::parse(deb["sha256"].as_str()?).ok()?;
+        Some((deb["file"].as_str()?.to_owned(), store.blob_path(&digest))).filter(|(_, path)| path.exists())
+    });
+    let address = archive(files.collect(), "/etcd-server_");
+    // The mirror alone, with an empty store: the one file is named, and how to go on.
+    let (code, text) = run(build("second", &[]).env("BAIBOX_DEBIAN_MIRROR", format!("{address}/debian")));
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("cannot be had any more: `pool/main/e/etcd/etcd-server_") && text.contains("BAIBOX_DEBIAN_SNAPSHOT"),
+        "{text}"
+    );
+    let snapshots = format!("{address}/nothing {address}/snapshot/");
+    let mut again = build("second", &["--quiet"]);
+    let again = again.env("BAIBOX_DEBIAN_MIRROR", format!("{address}/debian")).env("BAIBOX_DEBIAN_SNAPSHOT", snapshots);
+    let (code, text) = run(again);
+    assert_eq!((code, text.as_str()), (Some(0), ""));
+    // What was made without an engine goes without one.
+    for cache in ["first", "second"] {
+        let mut delete = command(folder.path(), &["delete", "dev", "--yes"]);
+        delete.env("XDG_CACHE_HOME", folder.path().join(cache)).env("BAIBOX_ENGINE", "none");
+        let (code, text) = run(&mut delete);
+        assert_eq!(code, Some(0), "{text}");
+        assert!(!folder.path().join(cache).join("dev").exists());
+    }
+}
+
 /// After a failed assertion too, nothing of the test stays on the engine.
 struct Gone<'a> {
     id: &'a str,

@@ -141,9 +141,10 @@ impl Builder {
         }
     }
 
-    /// Debian packages of the plan that are neither here nor to be had, by file name.
+    /// Debian packages that making the plan takes, and that are neither here nor to be had, by file name.
     pub async fn gone(&self, plan: &Plan) -> Result<Vec<String>> {
-        let debs = plan.recipes.values().filter_map(|recipe| match recipe {
+        let missing = self.missing(plan);
+        let debs = missing.iter().filter_map(|key| match &plan.recipes[key] {
             Recipe::Deb { deb, .. } => Some(deb),
             _ => None,
         });

@@ -1,7 +1,7 @@
 use super::output::{self, Output};
-use super::{Context, platform};
+use super::{Context, platform, request};
 use crate::build::{Builder, MEMORY, Outcome};
-use crate::cli::{Build, One};
+use crate::cli::{Build, One, Request};
 use crate::debian::{self, DebianError, Mirror};
 use crate::environment::Environment;
 use crate::error::Fault;
@@ -20,8 +20,8 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 pub async fn run(context: &Context, options: &Build) -> Result<()> {
-    let mut environment = context.environment(&options.one)?;
     let outputs = options.output.iter().map(|text| Output::parse(text)).collect::<Result<Vec<_>, _>>()?;
+    let mut environment = environment(context, &options.request).await?;
     let mut how = How {
         locked: options.locked,
         store_only: !outputs.is_empty(),
@@ -55,6 +55,17 @@ pub async fn run(context: &Context, options: &Build) -> Result<()> {
     let ids = outcome.ids();
     let text: Vec<Vec<String>> = ids.iter().map(|(name, id)| vec![name.clone(), id.to_string()]).collect();
     context.print(&ids, &crate::ui::table(&text))
+}
+
+/// One that is there, or a new one with its trees; nothing of it is started.
+async fn environment(context: &Context, request: &Request) -> Result<Environment> {
+    let one = One { env: request.one.env.clone() };
+    if *request == (Request { one, ..Request::default() }) {
+        return context.environment(&request.one);
+    }
+    let engine = if Context::has_engine() { Some(context.engine().await?) } else { None };
+    let opened = request::open(context, request, engine.as_deref()).await?;
+    Ok(opened.bring(context, request).await?.0)
 }
 
 /// The plan of an environment, from its release and the trees in its folder.

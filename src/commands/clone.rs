@@ -72,7 +72,7 @@ async fn begin(context: &Context, from: &Environment, id: EnvironmentId, path: O
             .hint(format!("or delete that one: `baibox delete {id}`"))
             .into());
     }
-    super::up::unknown_to_engine(&id, &engine.list().await?)?;
+    super::request::unknown_to_engine(&id, &engine.list().await?)?;
     let folder = match path {
         Some(path) => std::path::absolute(path).with_context(|| format!("`{}` is no folder", path.display()))?,
         None => from.folder.with_file_name(id.as_str()),

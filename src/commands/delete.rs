@@ -1,5 +1,6 @@
 use super::Context;
 use crate::cli::Delete;
+use crate::engine::Engine;
 use crate::environment::{self, Environment};
 use crate::error::Fault;
 use crate::model::EnvironmentId;
@@ -8,14 +9,17 @@ use crate::source;
 use crate::stack;
 use anyhow::{Context as _, Result};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub async fn run(context: &Context, options: &Delete) -> Result<()> {
     let id = EnvironmentId::parse(&options.id)?;
     let all = environment::list(&context.store)?;
     let environment = environment::find(&context.store, Some(&id), std::path::Path::new("/"))?;
     context.at_home(&environment).await?;
-    let engine = context.engine().await?;
-    let leftovers = stack::leftovers(&*engine, &environment, &all).await?;
+    let leftovers = match engine(context, &environment).await? {
+        Some(engine) => stack::leftovers(&*engine, &environment, &all).await?,
+        None => stack::Leftovers::default(),
+    };
     let stays = |tree: &PathBuf| tree.file_name().is_some_and(|name| environment.adopted.contains(&*name.to_string_lossy()));
     let trees: Vec<PathBuf> = source::trees(&environment.folder)?.into_iter().filter(|tree| !stays(tree)).collect();
     let mut unsaved = Vec::new();
@@ -68,11 +72,20 @@ pub async fn now(context: &Context, environment: &Environment) -> Result<()> {
     erase(context, environment, &leftovers).await
 }
 
+/// None where there is to be none, and the environment was on none so far.
+async fn engine(context: &Context, environment: &Environment) -> Result<Option<Arc<dyn Engine>>> {
+    if environment.home.is_none() && !Context::has_engine() {
+        return Ok(None);
+    }
+    Ok(Some(context.engine().await?))
+}
+
 async fn erase(context: &Context, environment: &Environment, leftovers: &stack::Leftovers) -> Result<()> {
-    let engine = context.engine().await?;
-    // Containers of steps whose baibox was killed hold volumes.
-    engine.sweep_steps(false).await?;
-    stack::remove(&*engine, environment, leftovers).await?;
+    if let Some(engine) = engine(context, environment).await? {
+        // Containers of steps whose baibox was killed hold volumes.
+        engine.sweep_steps(false).await?;
+        stack::remove(&*engine, environment, leftovers).await?;
+    }
     for path in ours(environment)? {
         // Services run as root: what they wrote in the folder may need root to remove.
         let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };

@@ -32,6 +32,7 @@ mod pull;
 mod push;
 mod releases;
 mod repro;
+mod request;
 mod sbom;
 mod snapshot;
 mod sources;
@@ -72,10 +73,14 @@ impl Context {
     }
     /// What runs the steps of builds: the engine, or a sandbox where there is to be none.
     pub async fn executor(&self) -> Result<Arc<dyn Executor>> {
-        if crate::host::variable("BAIBOX_ENGINE").as_deref() != Some("none") {
+        if Self::has_engine() {
             return Ok(Arc::new(Docker::connect().await?));
         }
         Ok(Arc::new(Sandbox::new(self.store.root())?))
+    }
+    /// Whether there is to be an engine at all.
+    pub fn has_engine() -> bool {
+        crate::host::variable("BAIBOX_ENGINE").as_deref() != Some("none")
     }
     pub fn fetcher(&self) -> Result<Fetcher> {
         if self.offline { Ok(Fetcher::offline(&self.store)) } else { Fetcher::new(&self.store) }

@@ -188,14 +188,14 @@ async fn line(
     let words = ["baibox", "up", "--branch", branch, "--env", id.as_str(), "--path", folder];
     let words = words.map(String::from).into_iter().chain(mix::words(mix));
     let Command::Up(mut wanted) = Cli::try_parse_from(words)?.command else { unreachable!("the words say `up`") };
-    wanted.sources.source = options.sources.source;
-    wanted.sources.git_base.clone_from(&options.sources.git_base);
+    wanted.request.sources.source = options.sources.source;
+    wanted.request.sources.git_base.clone_from(&options.sources.git_base);
     // The same trees everywhere, unless told otherwise.
-    if wanted.sources.source == SourceChoice::Auto
-        && wanted.sources.git_base.is_none()
+    if wanted.request.sources.source == SourceChoice::Auto
+        && wanted.request.sources.git_base.is_none()
         && Catalog::release(branch)?.has_published()
     {
-        wanted.sources.source = SourceChoice::Pypi;
+        wanted.request.sources.source = SourceChoice::Pypi;
     }
     up::run(context, wanted).await
 }
