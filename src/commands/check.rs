@@ -1,6 +1,6 @@
 //! The same images a second time: in a store of its own, by a process of other surroundings.
 
-use super::{Context, build};
+use super::{Context, build, platform};
 use crate::build::{Outcome, first_difference};
 use crate::cli::Rebuild;
 use crate::environment::Environment;
@@ -20,7 +20,7 @@ const UMASK: u32 = 0o077;
 
 /// Compares what the environment's images are with what they become when they are made again.
 pub async fn run(context: &Context, environment: &Environment, first: &Outcome) -> Result<()> {
-    let (release, _) = build::locked(environment)?;
+    let (release, _) = platform::here(context, environment).await?;
     let plan = build::plan(&environment.folder, &release)?;
     // Beside the store, so that downloads can be shared by links.
     let scratch = tempfile::tempdir_in(context.store.temporary())?;
@@ -77,7 +77,7 @@ async fn in_other_surroundings(environment: &Environment, cache: &std::path::Pat
 pub async fn rebuild(context: &Context, options: &Rebuild) -> Result<()> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(UMASK));
     let environment = Environment::load(&options.folder, &EnvironmentId::parse(&options.id)?)?;
-    let (release, _) = build::locked(&environment)?;
+    let (release, _) = platform::here(context, &environment).await?;
     let builder = build::builder(context).await?;
     let outcome = builder.build(&build::plan(&environment.folder, &release)?, true).await?;
     context.print(&outcome.images, "")

@@ -1,6 +1,6 @@
 //! Two images, or all images of two environments: packages and bytes.
 
-use super::{Context, build, sbom};
+use super::{Context, build, platform, sbom};
 use crate::cli::Diff;
 use crate::environment;
 use crate::error::Fault;
@@ -78,7 +78,7 @@ async fn side(context: &Context, text: &str) -> Result<Side> {
             .hint(format!("it has {}", known.join(", ")))
             .into());
     }
-    let (release, _) = build::locked(&environment)?;
+    let (release, _) = platform::here(context, &environment).await?;
     let plan = build::plan(&environment.folder, &release)?;
     let builder = build::builder(context).await?;
     let planned = plan.images.iter().filter(|image| wanted(&image.name)).flat_map(|image| &image.layers);

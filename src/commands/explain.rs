@@ -1,6 +1,6 @@
 //! Why an image is as it is, and which faults of upstream are cured.
 
-use super::{Context, build};
+use super::{Context, build, platform};
 use crate::build::Builder;
 use crate::cli::Explain;
 use crate::environment::Environment;
@@ -70,7 +70,7 @@ struct Change {
 }
 
 async fn image(context: &Context, environment: &Environment, name: &str, all: bool) -> Result<()> {
-    let (release, _) = build::locked(environment)?;
+    let (release, _) = platform::here(context, environment).await?;
     let plan = build::plan(&environment.folder, &release)?;
     let Some(image) = plan.image(name) else {
         let known: Vec<&str> = plan.images.iter().map(|image| image.name.as_str()).collect();

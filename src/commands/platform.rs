@@ -91,6 +91,25 @@ pub fn locked(environment: &Environment, platform: Platform) -> Result<(Release,
     Ok((release, lock.on(platform)))
 }
 
+/// The same for the platform that images are made for unless told otherwise; what the lock lacks of it is chosen.
+pub async fn here(context: &Context, environment: &Environment) -> Result<(Release, Lock)> {
+    let platform = Platform::parse(&context.executor().await?.architecture().await?)?;
+    let (release, mut lock) = build::locked(environment)?;
+    if complete(context, &release, &mut lock, platform, false).await? {
+        lock.write(&environment.lock_file())?;
+    }
+    locked(environment, platform)
+}
+
+/// A release that no environment has yet, as it is there.
+pub async fn of_release(context: &Context, release: &mut Release) -> Result<()> {
+    let platform = Platform::parse(&context.executor().await?.architecture().await?)?;
+    let mut lock = Lock::of_release(release)?;
+    complete(context, release, &mut lock, platform, false).await?;
+    lock.apply_on(release, platform);
+    Ok(())
+}
+
 /// `baibox lock --platform`: prints the lock as it is for a platform, and what of it is asked for is chosen anew.
 pub async fn lock(context: &Context, options: &Options, platform: Platform) -> Result<()> {
     let anew = match options.update.as_deref() {

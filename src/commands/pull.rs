@@ -1,6 +1,6 @@
 //! Layers from a registry, in the place of making them.
 
-use super::{Context, build, sources};
+use super::{Context, build, platform, sources};
 use crate::build::Builder;
 use crate::cli::Pull;
 use crate::environment::Environment;
@@ -22,13 +22,14 @@ struct Here {
 pub async fn run(context: &Context, options: &Pull) -> Result<()> {
     let registry = Registry::new(Place::parse(&options.place)?, options.plain_http)?;
     let plan = match &options.branch {
-        None => planned(&context.environment(&options.one)?)?,
+        None => planned(context, &context.environment(&options.one)?).await?,
         Some(text) => {
             // What is linked is in the images, so the trees are read, and go again.
-            let release = Catalog::release(context.branch(text)?.as_str())?;
+            let mut release = Catalog::release(context.branch(text)?.as_str())?;
             let scratch = tempfile::tempdir_in(context.store.temporary())?;
             let references = sources::references(&options.sources, &release)?;
             sources::bring(context, &options.sources, scratch.path(), &release, &references).await?;
+            platform::of_release(context, &mut release).await?;
             build::plan(scratch.path(), &release)?
         }
     };
@@ -62,11 +63,11 @@ pub async fn run(context: &Context, options: &Pull) -> Result<()> {
 pub async fn warm(context: &Context, environment: &Environment, place: &str) -> Result<()> {
     let registry = Registry::new(Place::parse(place)?, false)?;
     let builder = build::builder(context).await?;
-    take(context, &builder, &planned(environment)?, &registry).await.map(drop)
+    take(context, &builder, &planned(context, environment).await?, &registry).await.map(drop)
 }
 
-fn planned(environment: &Environment) -> Result<Plan> {
-    let (release, _) = build::locked(environment)?;
+async fn planned(context: &Context, environment: &Environment) -> Result<Plan> {
+    let (release, _) = platform::here(context, environment).await?;
     build::plan(&environment.folder, &release)
 }
 

@@ -1,6 +1,6 @@
 //! What an image is made of, in the forms that scanners and auditors read.
 
-use super::{Context, build};
+use super::{Context, build, platform};
 use crate::cli::{Sbom, SbomForm};
 use crate::environment::Environment;
 use crate::error::Fault;
@@ -29,7 +29,7 @@ pub async fn run(context: &Context, options: &Sbom) -> Result<()> {
 pub async fn bills(context: &Context, environment: &mut Environment) -> Result<Vec<(String, Bill)>> {
     let how = build::How { store_only: true, ..build::How::default() };
     let outcome = build::images_as(context, environment, &how).await?;
-    let (release, lock) = build::locked(environment)?;
+    let (release, lock) = platform::here(context, environment).await?;
     let images = outcome.images.iter().map(|(name, image)| {
         let data = release.images.iter().find(|data| data.name == *name).context("every image is of the release")?;
         Ok((name.clone(), Bill::new(&release, &lock, data, &image.reference, image.id())))
