@@ -93,7 +93,7 @@ fn made_up(store: &Store, architecture: &str) -> Plan {
     let base = Part::new(Rank::Packages, Recipe::DebianBase);
     let parts = [&[base][..], &debs].concat();
     let more = [
-        Part::new(Rank::Wheels, Recipe::VirtualEnvironment { python }),
+        Part::new(Rank::Wheels, Recipe::VirtualEnvironment { python, interpreter: crate::python::Interpreter::debian() }),
         Part::new(Rank::Wheels, wheel),
         Part::new(Rank::Links, link),
         Part::new(Rank::Files, files),

@@ -106,7 +106,9 @@ impl Builder {
                 let (file, layout) = (input.file.clone(), python::Layout::new(python));
                 Ok(tokio::task::spawn_blocking(move || python::wheel::install(&file, &bytes, &layout)).await??)
             }
-            Recipe::VirtualEnvironment { python } => Ok(python::venv::tree(&python::Layout::new(python))?),
+            Recipe::VirtualEnvironment { python, interpreter } => {
+                Ok(python::venv::tree(&python::Layout::new(python), interpreter)?)
+            }
             Recipe::Without { package, stay, python } => self.without(package, stay, python).await,
             Recipe::Link { component, metadata, python } => {
                 Ok(python::editable::tree(component, metadata, &python::Layout::new(python))?)
@@ -204,6 +206,17 @@ impl Builder {
         Ok(reference)
     }
 
+    /// The image of a base, to run Python on, and its interpreter.
+    pub(super) async fn step_base(
+        &self,
+        recipes: &BTreeMap<Digest, Recipe>,
+        on: &Digest,
+    ) -> Result<(String, python::Interpreter)> {
+        let base = Plan::base(recipes, on).zip(Plan::interpreter(recipes, on));
+        let (base, interpreter) = base.context("the step stands on nothing that was configured")?;
+        Ok((self.step_image(&base).await?, interpreter))
+    }
+
     pub(super) async fn run_step(&self, step: Step) -> Result<tempfile::NamedTempFile> {
         let output = tempfile::NamedTempFile::new_in(self.store.temporary())?;
         self.engine.run_step(&step, output.path()).await?;
@@ -241,8 +254,7 @@ impl Builder {
     }
 
     async fn build_wheels(&self, recipes: &BTreeMap<Digest, Recipe>, on: &Digest, keys: &[Digest]) -> Result<()> {
-        let base = Plan::base(recipes, on).context("the step stands on nothing that was configured")?;
-        let image = self.step_image(&base).await?;
+        let (image, interpreter) = self.step_base(recipes, on).await?;
         let mut input = Tree::default();
         input.insert("build/build_wheels.py", Node::file(0o644, python::BUILD_WHEELS))?;
         let mut names = BTreeMap::new();
@@ -269,7 +281,9 @@ impl Builder {
         let step = Step {
             name: "build wheels".into(),
             image,
-            command: ["/usr/bin/python3", "/build/build_wheels.py", "/build/sdists", "/build/wheels"].map(String::from).to_vec(),
+            command: [&interpreter.program(), "/build/build_wheels.py", "/build/sdists", "/build/wheels"]
+                .map(String::from)
+                .to_vec(),
             environment: step_environment(&["PYTHONPATH=/build/builders"]),
             input: Some(input.path().to_owned()),
             output: Output::Folder("/build/wheels".into()),
@@ -293,8 +307,7 @@ impl Builder {
     }
 
     async fn compile(&self, recipes: &BTreeMap<Digest, Recipe>, on: &Digest, keys: &[Digest]) -> Result<()> {
-        let base = Plan::base(recipes, on).context("the step stands on nothing that was configured")?;
-        let image = self.step_image(&base).await?;
+        let (image, interpreter) = self.step_base(recipes, on).await?;
         let mut fragments = Vec::new();
         for key in keys {
             let Recipe::ByteCode { of, .. } = &recipes[key] else { bail!("not byte code") };
@@ -302,7 +315,7 @@ impl Builder {
         }
         let store = self.store.clone();
         let input = tokio::task::spawn_blocking(move || modules(&store, &fragments)).await??;
-        let mut command: Vec<String> = ["/usr/bin/python3", "/w/compile.py", "/w", "/out"].map(String::from).to_vec();
+        let mut command: Vec<String> = [&interpreter.program(), "/w/compile.py", "/w", "/out"].map(String::from).to_vec();
         command.extend((0..keys.len()).map(|number| number.to_string()));
         let step = Step {
             name: "compile".into(),

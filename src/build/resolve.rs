@@ -9,7 +9,7 @@ use crate::model::Digest;
 use crate::oci::{Node, Tree};
 use crate::plan::{Plan, Recipe};
 use crate::python::select::Target;
-use crate::python::{self, LockedFile, PythonLock, TreeLock, normal_name, requirement};
+use crate::python::{self, Interpreter, LockedFile, PythonLock, TreeLock, normal_name, requirement};
 use crate::release::{Catalog, Release};
 use crate::ui::Stage;
 use anyhow::{Context, Result, bail};
@@ -157,10 +157,10 @@ impl Builder {
 
     /// The pins of environments, from uv in a container.
     async fn ask_uv(&self, plan: &Plan, question: &Question<'_>, stage: &Stage) -> Result<BTreeMap<String, Vec<String>>> {
-        let base = self.base(plan, stage).await?;
-        let image = self.step_image(&base).await?;
+        let on = self.base(plan, stage).await?;
+        let (image, interpreter) = self.step_base(&plan.recipes, &on).await?;
         stage.note("uv resolves Python packages");
-        let input = crate::build::make::tar_of(&self.store, &self.question(question).await?)?;
+        let input = crate::build::make::tar_of(&self.store, &self.question(question, &interpreter).await?)?;
         let step = Step {
             name: "resolve Python packages".into(),
             image,
@@ -181,8 +181,8 @@ impl Builder {
         Ok(found)
     }
 
-    /// Layers of the first configured base of the plan, made if they are missing.
-    async fn base(&self, plan: &Plan, stage: &Stage) -> Result<Vec<Vec<Digest>>> {
+    /// The first base of the plan, made if it is missing.
+    async fn base(&self, plan: &Plan, stage: &Stage) -> Result<Digest> {
         let on = plan.recipes.iter().find(|(_, recipe)| matches!(recipe, Recipe::DebianConfigured { again: false, .. }));
         let (on, _) = on.context("no image of the release has configured packages")?;
         let mut wanted = vec![on.clone()];
@@ -193,11 +193,11 @@ impl Builder {
             }
         }
         self.make(plan, &missing, stage).await?;
-        Plan::base(&plan.recipes, on).context("the step stands on nothing that was configured")
+        Ok(on.clone())
     }
 
     /// uv, and for each environment what it must meet, what it had, and what was settled.
-    async fn question(&self, question: &Question<'_>) -> Result<Tree> {
+    async fn question(&self, question: &Question<'_>, interpreter: &Interpreter) -> Result<Tree> {
         let Question { release, before, now, moving, newest, environments } = question;
         let mut tree = Tree::default();
         let uv: Uv = toml::from_str(Catalog::file("python/uv.toml")?).context("`images/python/uv.toml` does not name a wheel")?;
@@ -216,6 +216,7 @@ impl Builder {
         let without: BTreeSet<String> = release.resolve.without.iter().map(|name| normal_name(name)).collect();
         let lines = |all: &BTreeSet<String>| all.iter().fold(String::new(), |text, line| text + line + "\n");
         tree.insert("resolve/constraints", Node::file(0o644, lines(&release.resolve.constraints.iter().cloned().collect())))?;
+        let python = interpreter.program();
         let upgrades: String = newest.iter().map(|one| format!(" --upgrade-package {}", one.project)).collect();
         let mut script = String::from("set -e\nmkdir -p /resolve/out\ncd /resolve\n");
         for environment in environments {
@@ -247,7 +248,7 @@ impl Builder {
             // uv prefers what its output file held before.
             writeln!(
                 script,
-                "cp {environment}.known out/{environment}\n./uv pip compile --quiet{upgrades} --no-header --no-annotate --no-config --python /usr/bin/python3 --constraints constraints --overrides {environment}.overrides --output-file out/{environment} {environment}.in >/dev/null"
+                "cp {environment}.known out/{environment}\n./uv pip compile --quiet{upgrades} --no-header --no-annotate --no-config --python {python} --constraints constraints --overrides {environment}.overrides --output-file out/{environment} {environment}.in >/dev/null"
             )?;
         }
         tree.insert("resolve/run.sh", Node::file(0o644, script))?;

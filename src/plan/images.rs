@@ -4,7 +4,7 @@ use super::{Input, Part, Plan, PlannedFile, Rank, Recipe, Wanted, changed};
 use crate::error::Fault;
 use crate::model::Digest;
 use crate::python::editable::Metadata;
-use crate::python::{LockedFile, PythonLock};
+use crate::python::{Interpreter, LockedFile, PythonLock};
 use crate::release::{COMPILER, Catalog, ImageData, Release};
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
@@ -124,6 +124,11 @@ pub(super) fn python_package(lock: &PythonLock, pin: &str, on: &Digest) -> Recip
     }
 }
 
+/// The one that images with Python packages run.
+fn interpreter(_release: &Release) -> Interpreter {
+    Interpreter::debian()
+}
+
 fn wanted(
     release: &Release,
     image: &ImageData,
@@ -135,7 +140,8 @@ fn wanted(
     let mut settings = image.settings.clone();
     if image.environment.is_some() {
         let lock = release.python_lock.as_ref().context("the release has no Python lock")?;
-        parts.push(Part::new(Rank::Wheels, Recipe::VirtualEnvironment { python: lock.python.clone() }));
+        let frame = Recipe::VirtualEnvironment { python: lock.python.clone(), interpreter: interpreter(release) };
+        parts.push(Part::new(Rank::Wheels, frame));
         parts.extend(python[image.name.as_str()].iter().cloned());
         for file in &image.wheels {
             let (name, version, python) = (file.name.clone(), file.version.clone(), lock.python.clone());

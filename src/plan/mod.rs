@@ -11,6 +11,7 @@ pub use images::{DEVELOPER, DEVELOPER_ID, plan};
 use crate::debian::{LockedDeb, Options};
 use crate::model::Digest;
 use crate::oci::Settings;
+use crate::python::Interpreter;
 use crate::python::editable::Metadata;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,8 +49,12 @@ pub enum Recipe {
     ByteCode { of: Digest, on: Digest },
     /// Removes a package of the layers below, but for what packages that stay have, too.
     Without { package: Digest, stay: Vec<Digest>, python: String },
-    /// The frame of the virtual environment.
-    VirtualEnvironment { python: String },
+    /// The frame of the virtual environment. Debian's interpreter is not told: so it was always meant.
+    VirtualEnvironment {
+        python: String,
+        #[serde(default, skip_serializing_if = "Interpreter::is_debian")]
+        interpreter: Interpreter,
+    },
     /// A link to a component's mounted source tree.
     Link { component: String, metadata: Metadata, python: String },
     /// An account beside those that configured packages left, the topmost of which comes first.
@@ -121,7 +126,7 @@ impl Recipe {
             Self::DebianConfigured { .. } => "configured packages".into(),
             Self::ByteCode { .. } => "byte code".into(),
             Self::Without { .. } => "removal".into(),
-            Self::VirtualEnvironment { python } => format!("virtual environment for Python {python}"),
+            Self::VirtualEnvironment { python, .. } => format!("virtual environment for Python {python}"),
             Self::Link { component, .. } => format!("link to {component}"),
             Self::Account { name, .. } => format!("account {name}"),
             Self::Files { title, .. } => title.clone(),
@@ -258,6 +263,14 @@ impl Plan {
     pub fn base(recipes: &BTreeMap<Digest, Recipe>, on: &Digest) -> Option<Vec<Vec<Digest>>> {
         match recipes.get(on) {
             Some(Recipe::DebianConfigured { below, .. }) => Some(below.iter().cloned().chain([vec![on.clone()]]).collect()),
+            _ => None,
+        }
+    }
+
+    /// The interpreter of a base, which steps on it run.
+    pub fn interpreter(recipes: &BTreeMap<Digest, Recipe>, on: &Digest) -> Option<Interpreter> {
+        match recipes.get(on) {
+            Some(Recipe::DebianConfigured { .. }) => Some(Interpreter::debian()),
             _ => None,
         }
     }

@@ -4,6 +4,7 @@ mod configuration;
 pub mod editable;
 mod error;
 pub mod index;
+pub mod interpreter;
 pub mod lock;
 pub mod pex;
 #[cfg(test)]
@@ -17,6 +18,7 @@ pub mod wheel;
 
 pub use error::PythonError;
 pub use index::Index;
+pub use interpreter::Interpreter;
 pub use lock::{LockedFile, PythonLock};
 pub use tree_lock::TreeLock;
 
