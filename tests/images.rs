@@ -36,7 +36,7 @@ fn listing(stream: impl Read) -> BTreeMap<String, String> {
 }
 
 #[test]
-#[ignore = "needs an engine, package mirrors, skopeo, umoci, podman and docker-registry: run tests/all"]
+#[ignore = "needs an engine, package mirrors, skopeo, umoci, buildah, podman and docker-registry: run tests/all"]
 fn images_are_the_same_when_they_are_made_again_and_to_all_who_read_them() {
     let scratch = tempfile::tempdir().unwrap();
     let world = World::new(scratch.path(), "images");
@@ -81,7 +81,7 @@ fn images_are_the_same_when_they_are_made_again_and_to_all_who_read_them() {
     }
     docker(&["load", "--input", &docker_archive]);
 
-    // The same files, to umoci and to the engine.
+    // The same files, to umoci, buildah and the engine.
     let bundle = path("bundle");
     let rootless = if run("id", &["-u"]).trim() == "0" { &[][..] } else { &["--rootless"] };
     run("umoci", &[&["unpack", "--image", &format!("{layout}:python")], rootless, &[&bundle]].concat());
@@ -100,6 +100,23 @@ fn images_are_the_same_when_they_are_made_again_and_to_all_who_read_them() {
         // Without root, owners are not umoci's to give.
         assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>());
     }
+
+    // It makes a name of the layout's path, which must have no capitals.
+    let mut from = Command::new("buildah");
+    from.args(["from", "--quiet", "--name", &world.id, "oci:layout:python"]).current_dir(scratch.path());
+    let from = from.output().unwrap();
+    assert!(from.status.success(), "{}", String::from_utf8_lossy(&from.stderr));
+    let held = String::from_utf8(from.stdout).unwrap().trim().to_owned();
+    let image = run("buildah", &["inspect", "--format", "{{.FromImageID}}", &held]);
+    assert_eq!(format!("sha256:{}", image.trim()), id("python"));
+    // Its own users see mounts in a namespace of theirs alone.
+    if rootless.is_empty() {
+        let (root, mounted) = (run("buildah", &["mount", &held]), path("mounted.tar"));
+        run("tar", &["--create", "--numeric-owner", "--file", &mounted, "--directory", root.trim(), "."]);
+        assert_eq!(open(&mounted), theirs);
+    }
+    run("buildah", &["rm", &held]);
+    run("buildah", &["rmi", image.trim()]);
 
     // What is there and is not ours stays.
     let taken = path("taken");

@@ -46,6 +46,13 @@ pub async fn push(
     images: &[Outgoing<'_>],
     stage: &Stage,
 ) -> Result<(BTreeMap<String, Pushed>, u64)> {
+    stage.note(&format!("to {}", registry.place));
+    for outgoing in images {
+        let reference = &registry.place.reference(&outgoing.image.reference)?;
+        let auth = &registry.auth;
+        let log_in = || async { registry.client.auth(reference, auth, oci_client::RegistryOperation::Push).await.map(drop) };
+        registry.retry("to log in", log_in).await?;
+    }
     let mut blobs: BTreeMap<Digest, (u64, Content)> = BTreeMap::new();
     let mut users: BTreeMap<Digest, Vec<Reference>> = BTreeMap::new();
     let mut manifests = Vec::new();
@@ -65,12 +72,6 @@ pub async fn push(
     }
     stage.length(blobs.len() as u64);
     stage.note(&format!("to {}", registry.place));
-    for (outgoing, _) in &manifests {
-        let reference = &registry.place.reference(&outgoing.image.reference)?;
-        let auth = &registry.auth;
-        let log_in = || async { registry.client.auth(reference, auth, oci_client::RegistryOperation::Push).await.map(drop) };
-        registry.retry("to log in", log_in).await?;
-    }
     let sent = Mutex::new(0u64);
     let uploads = blobs.iter().map(|(digest, (size, content))| {
         let (sent, users) = (&sent, &users[digest]);
