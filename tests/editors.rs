@@ -39,7 +39,7 @@ fn the_reference_cli_opens_what_baibox_made_and_makes_what_baibox_sees() {
     let scratch = tempfile::tempdir().unwrap();
     // What people call their folders.
     let mut world = World::new(scratch.path(), "dev");
-    world.folder = scratch.path().join("mein Ordner ü $x 'q' \"d\" #1, c=2");
+    world.folder = scratch.path().join(format!("mein Ordner ü $x 'q' \"d\" #1, c=2 {}", std::process::id()));
     let place = world.folder.to_str().unwrap();
     world.succeeds(&["up", "--branch", "21.03", "--env", &world.id, "--path", place, "--source", "pypi"]);
     let started = containers(&world.id);
@@ -113,6 +113,11 @@ fn the_reference_cli_opens_what_baibox_made_and_makes_what_baibox_sees() {
 
     what_is_saved_runs(&world);
     a_breakpoint_is_met(&world);
+    // What the reference CLI made on top of ours, it leaves.
+    let theirs = format!("reference=vsc-meinordnerxqd1c2{}-*", std::process::id());
+    for image in docker(&["images", "--quiet", "--filter", &theirs]).lines() {
+        docker(&["rmi", "--force", image]);
+    }
     world.succeeds(&["delete", &world.id, "--yes", "--force"]);
     assert!(containers(&world.id).is_empty());
 }

@@ -148,6 +148,7 @@ async fn a_bullseye_system_configures_and_runs_python() {
     world.send(&trees, &["cp", "-", &format!("{second}:/")]);
     eprintln!("{}", world.docker(&["start", "--attach", second]));
     world.docker(&["rm", second]);
+    world.docker(&["rmi", configured, image]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,6 +184,7 @@ async fn the_halfstack_runs_from_static_sets() {
         let image = format!("baibox-debian-test:{name}");
         world.import(&trees, &image);
         eprintln!("{}", world.run(&image, programs));
+        world.docker(&["rmi", &image]);
     }
 }
 
