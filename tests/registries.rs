@@ -194,6 +194,10 @@ fn what_a_registry_sends_is_not_believed() {
     refused(&other, &as_it_is, &format!("not `{}`", good.diff_ids[0]));
     let short = Remote { layers: vec![gzip(b"short"), good.layers[1].clone()], ..good.clone() };
     refused(&short, &as_it_is, "it does not end as a layer does");
+    // A manifest is not read to its end, however long it is.
+    *answers.lock().unwrap() = good.answers(&good.config(), vec![b' '; 64 << 20]);
+    let said = pull(&good.diff_ids).unwrap_err();
+    assert!(said.contains("is not what it says") && said.contains("it is of more than 4194304 bytes"), "{said}");
     let deep = "[".repeat(100_000);
     *answers.lock().unwrap() = good.answers(&good.config(), deep.into_bytes());
     assert!(pull(&good.diff_ids).unwrap_err().contains("is not an image that baibox pushed"));

@@ -2,6 +2,7 @@
 //!
 //! The protocol: <https://github.com/opencontainers/distribution-spec/blob/main/spec.md>.
 
+mod bounded;
 mod compress;
 pub mod layout;
 mod manifest;
@@ -86,6 +87,9 @@ impl std::fmt::Display for Place {
 /// A registry that is spoken to, as this user.
 pub struct Registry {
     client: Client,
+    /// For what that client reads without a bound.
+    http: reqwest::Client,
+    scheme: &'static str,
     auth: RegistryAuth,
     pub place: Place,
     /// Between the first attempts; it doubles with each.
@@ -101,12 +105,16 @@ impl Registry {
 
     fn speaking(place: Place, protocol: ClientProtocol) -> Result<Self> {
         let auth = credentials(&place.registry)?;
+        let (connect, read, agent) =
+            (Duration::from_secs(20), Duration::from_secs(60), concat!("baibox/", env!("CARGO_PKG_VERSION")));
+        let mut http = reqwest::Client::builder().connect_timeout(connect).read_timeout(read).user_agent(agent);
+        let scheme = if matches!(protocol, ClientProtocol::Http) { "http" } else { "https" };
         let mut config = ClientConfig {
             protocol,
             use_monolithic_push: true,
-            connect_timeout: Some(Duration::from_secs(20)),
-            read_timeout: Some(Duration::from_secs(60)),
-            user_agent: concat!("baibox/", env!("CARGO_PKG_VERSION")),
+            connect_timeout: Some(connect),
+            read_timeout: Some(read),
+            user_agent: agent,
             ..ClientConfig::default()
         };
         if let Some(bundle) = host::trust_bundle() {
@@ -115,9 +123,14 @@ impl Registry {
                 .into_iter()
                 .map(|data| oci_client::client::Certificate { encoding: oci_client::client::CertificateEncoding::Pem, data })
                 .collect();
+            let roots = reqwest::Certificate::from_pem_bundle(&text)
+                .with_context(|| format!("the trust store `{}` is not a PEM bundle", bundle.display()))?;
+            http = http.tls_certs_only(roots);
         }
         Ok(Self {
             client: Client::try_from(config).context("cannot prepare for the registry")?,
+            http: http.build().context("cannot prepare for the registry")?,
+            scheme,
             auth,
             place,
             pace: Duration::from_millis(250),

@@ -33,10 +33,8 @@ pub async fn pull(
     keep: impl Fn(&Digest, &Layer) -> Result<()>,
 ) -> Result<usize> {
     let reference = registry.place.reference(&image.reference)?;
-    let ask = || registry.client.pull_manifest_raw(&reference, &registry.auth, &[MANIFEST]);
-    let answer = registry.retry(&format!("the manifest of `{reference}`"), ask).await;
-    let bytes = match answer {
-        Ok((bytes, _)) => bytes,
+    let bytes = match registry.manifest(&reference, &[MANIFEST]).await {
+        Ok(bytes) => bytes,
         Err(error) if is_absent(&error) => return Ok(0),
         Err(error) => return Err(error),
     };
@@ -72,9 +70,8 @@ pub async fn pull(
 /// Where the registry has exactly this image, if it does.
 pub async fn find(registry: &Registry, image: &crate::oci::Image) -> Result<Option<Pushed>> {
     let reference = registry.place.reference(&image.reference)?;
-    let ask = || registry.client.pull_manifest_raw(&reference, &registry.auth, &[MANIFEST]);
-    let bytes = match registry.retry(&format!("the manifest of `{reference}`"), ask).await {
-        Ok((bytes, _)) => bytes,
+    let bytes = match registry.manifest(&reference, &[MANIFEST]).await {
+        Ok(bytes) => bytes,
         Err(error) if is_absent(&error) => return Ok(None),
         Err(error) => return Err(error),
     };
