@@ -195,6 +195,9 @@ pub struct Request {
     pub component: Vec<String>,
     #[command(flatten)]
     pub sources: Sources,
+    /// Python of the images: `debian`, `standalone`, or a version of a standalone build such as 3.11.6; a new environment only
+    #[arg(long, value_name = "PYTHON")]
+    pub python: Option<String>,
     /// Give the agent the release's CUDA plug-in: `gpu`, `mock` with devices that are made up, or `off`
     #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "gpu", value_name = "KIND")]
     pub cuda: Option<CudaChoice>,

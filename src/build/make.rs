@@ -109,6 +109,10 @@ impl Builder {
             Recipe::VirtualEnvironment { python, interpreter } => {
                 Ok(python::venv::tree(&python::Layout::new(python), interpreter)?)
             }
+            Recipe::Cpython { version, input, .. } => {
+                let (bytes, file, version) = (self.store.read(&input.digest)?, input.file.clone(), version.clone());
+                Ok(tokio::task::spawn_blocking(move || python::build::tree(&file, &bytes, &version)).await??)
+            }
             Recipe::Without { package, stay, python } => self.without(package, stay, python).await,
             Recipe::Link { component, metadata, python } => {
                 Ok(python::editable::tree(component, metadata, &python::Layout::new(python))?)
@@ -139,6 +143,7 @@ impl Builder {
         match recipe {
             Recipe::Deb { deb, .. } => debian::download(&self.fetcher, &self.mirror, deb).await,
             Recipe::Wheel { name, input, .. } => self.python_input(name, input).await,
+            Recipe::Cpython { input, .. } => self.cpython.bring(&self.fetcher, &self.store, &input.file, &input.digest).await,
             _ => Ok(()),
         }
     }
@@ -165,6 +170,7 @@ impl Builder {
         let packed = match recipe {
             Recipe::Deb { deb, .. } => self.store.size(&deb.sha256).map(|size| size * 6),
             Recipe::Wheel { input, .. } => self.store.size(&input.digest).map(|size| size * 3),
+            Recipe::Cpython { input, .. } => self.store.size(&input.digest).map(|size| size * 5),
             _ => None,
         };
         u32::try_from(packed.unwrap_or(0) >> 20).unwrap_or(u32::MAX).clamp(16, super::MEMORY)

@@ -45,6 +45,7 @@ pub struct Builder {
     pub fetcher: Fetcher,
     pub mirror: Arc<Mirror>,
     pub index: Arc<crate::python::Index>,
+    pub cpython: Arc<crate::python::standalone::Source>,
     pub engine: Arc<dyn Executor>,
     pub architecture: String,
     pub ui: Ui,

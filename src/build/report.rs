@@ -2,7 +2,7 @@
 
 use super::Builder;
 use crate::model::Digest;
-use crate::plan::{LayerPlan, Plan, Recipe};
+use crate::plan::{LayerPlan, Plan};
 use crate::registry;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -37,8 +37,8 @@ impl Builder {
                 reached.extend([fragment.folders, fragment.content]);
             }
             // What steps ran on, besides the images.
-            if let Recipe::DebianConfigured { below, .. } = recipe {
-                reached.extend(below.iter().filter_map(|keys| self.known_layer(keys)).flat_map(|layer| layer.fragments));
+            if let Some(base) = Plan::base(&plan.recipes, key) {
+                reached.extend(base.iter().filter_map(|keys| self.known_layer(keys)).flat_map(|layer| layer.fragments));
             }
         }
         for layer in plan.images.iter().flat_map(|image| &image.layers).filter_map(|layer| self.planned(layer)) {

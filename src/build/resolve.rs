@@ -183,7 +183,10 @@ impl Builder {
 
     /// The first base of the plan, made if it is missing.
     async fn base(&self, plan: &Plan, stage: &Stage) -> Result<Digest> {
-        let on = plan.recipes.iter().find(|(_, recipe)| matches!(recipe, Recipe::DebianConfigured { again: false, .. }));
+        let first = |recipe: &Recipe| matches!(recipe, Recipe::DebianConfigured { again: false, .. });
+        let on_first = |recipe: &Recipe| matches!(recipe, Recipe::Cpython { on, .. } if first(&plan.recipes[on]));
+        let bases = plan.recipes.iter().filter(|(_, recipe)| on_first(recipe));
+        let on = bases.chain(plan.recipes.iter().filter(|(_, recipe)| first(recipe))).next();
         let (on, _) = on.context("no image of the release has configured packages")?;
         let mut wanted = vec![on.clone()];
         let mut missing = BTreeSet::new();

@@ -12,6 +12,7 @@ pub(super) fn builder(folder: &std::path::Path) -> (Builder, Arc<Fake>) {
         store,
         mirror: Arc::new(Mirror::of_host()),
         index: Arc::new(crate::python::Index::new("http://127.0.0.1:1")),
+        cpython: Arc::new(crate::python::standalone::Source::Base("http://127.0.0.1:1".into())),
         engine: engine.clone(),
         architecture: "amd64".into(),
         ui: Ui::new(true),

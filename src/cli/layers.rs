@@ -46,7 +46,7 @@ pub struct Lock {
     #[command(flatten)]
     pub one: One,
     /// Choose these packages anew, and what their new versions force: names, Python's also with bounds as in `aiohttp<3.8`;
-    /// `debian` or `python` for all of a kind [default: debian]
+    /// `debian` or `python` for all of a kind, `cpython` for the standalone build [default: debian]
     #[arg(long, num_args = 0.., value_name = "NAME")]
     pub update: Option<Vec<String>>,
     /// The Python packages

@@ -1,5 +1,5 @@
 use super::output::{self, Output};
-use super::{Context, platform, request};
+use super::{Context, platform, python, request};
 use crate::build::{Builder, MEMORY, Outcome};
 use crate::cli::{Build, One, Request};
 use crate::debian::{self, DebianError, Mirror};
@@ -122,6 +122,9 @@ pub async fn images_as(context: &Context, environment: &mut Environment, how: &H
     if !store_only && builder.engine.keeps_images() {
         context.at_home(environment).await?;
     }
+    if python::complete(context, &mut release, &mut lock, locked).await? {
+        lock.write(&environment.lock_file())?;
+    }
     meet_requirements(context, environment, &builder.on(Platform::LOCKED), &mut release, &mut lock, locked).await?;
     let platform = how.platform.map_or_else(|| Platform::parse(&builder.architecture), Ok)?;
     if platform::complete(context, &release, &mut lock, platform, locked).await? {
@@ -216,6 +219,7 @@ async fn meet_requirements(
     list.iter().for_each(|line| context.ui.remark("lock", line));
     let mut draft = Catalog::draft(&release.branch)?;
     draft.debian_lock.clone_from(&release.debian_lock);
+    (draft.standalone, draft.cpython) = (release.standalone.clone(), release.cpython.clone());
     let python = if take_tree_locks(builder, &environment.folder, &mut draft).await? {
         builder.resolve_python_anew(&draft, &plan(&environment.folder, &draft)?, &now, &stage).await?
     } else {
@@ -291,6 +295,7 @@ pub async fn builder_without_lease(context: &Context) -> Result<Builder> {
         fetcher: context.fetcher()?,
         mirror: Arc::new(Mirror::of_host()),
         index: Arc::new(python_index(context).await?),
+        cpython: Arc::new(crate::python::standalone::Source::of_host()),
         architecture: engine.architecture().await?,
         engine,
         ui: context.ui.clone(),

@@ -80,8 +80,8 @@ async fn begin(context: &Context, from: &Environment, id: EnvironmentId, path: O
     let release = from.release()?;
     let made = environment::create(id, from.branch.clone(), folder, &release.ports, &all, &engine.subnets().await?)?;
     let (images, ulimits, references) = (from.images.clone(), from.ulimits.clone(), from.references.clone());
-    let (mix, cuda, home) = (from.mix.clone(), from.cuda, from.home.clone());
-    let made = Environment { images, ulimits, references, mix, cuda, home, ..made };
+    let (mix, standalone, cuda, home) = (from.mix.clone(), from.standalone.clone(), from.cuda, from.home.clone());
+    let made = Environment { images, ulimits, references, mix, standalone, cuda, home, ..made };
     let mark = mark(&made);
     write_atomically(&mark, from.id.as_str().as_bytes()).with_context(|| format!("cannot write `{}`", mark.display()))?;
     made.save(&context.store)?;

@@ -93,6 +93,7 @@ fn versions(side: &Side, one_image: bool) -> BTreeMap<(String, String), String> 
         (false, _) => image.clone(),
         (true, Kind::Debian) => "Debian".to_owned(),
         (true, Kind::Python) => "Python".to_owned(),
+        (true, Kind::Interpreter) => "interpreter".to_owned(),
         (true, Kind::Component) => "component".to_owned(),
     };
     parts.map(|(image, part)| ((place(image, part.kind), part.name.clone()), part.version.clone())).collect()

@@ -71,7 +71,7 @@ fn lines(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) ->
 
 fn components(release: &Release) -> BTreeMap<String, String> {
     let of = |component: &Component| (component.name.clone(), component.version().to_owned());
-    let python = ("python".to_owned(), release.python.clone());
+    let python = ("python".to_owned(), release.python_name());
     release.components.iter().chain(&release.optional).map(of).chain([python]).collect()
 }
 

@@ -1,6 +1,6 @@
 //! Locks, of releases and of environments: print them, and choose packages anew.
 
-use super::{Context, build, platform, sources};
+use super::{Context, build, platform, python as interpreter, sources};
 use crate::cli::Lock as Options;
 use crate::environment::Environment;
 use crate::error::Fault;
@@ -60,6 +60,11 @@ async fn named(context: &Context, options: &Options, branch: &str, words: &[Stri
     let release = Catalog::release(branch)?;
     let before = Lock::of_release(&release)?;
     let asked = Asked::parse(words, options.python, &release, &before)?;
+    if asked.cpython {
+        return Err(Fault::usage(format!("the build of CPython of release {branch} is part of its data"))
+            .hint("an environment's own moves: `baibox lock --env ID --update cpython`")
+            .into());
+    }
     if !asked.debian.is_none() && !asked.python.is_none() {
         return Err(Fault::usage("Debian and Python packages of a release are in two files")
             .hint("name those of one kind at a time")
@@ -98,6 +103,9 @@ async fn updated(
             after.debian = lock::update_debian(&release, names, &fetcher, &context.store, &context.ui, &stage).await?;
         }
         Chosen::Named(_) => {}
+    }
+    if asked.cpython {
+        after.cpython = Some(interpreter::newest(&release)?);
     }
     if let Some(day) = &options.as_of {
         after.python.cutoff.clone_from(day);

@@ -30,6 +30,7 @@ mod platform;
 mod prune;
 mod pull;
 mod push;
+mod python;
 mod releases;
 mod repro;
 mod request;

@@ -1,6 +1,6 @@
 //! What an environment's lock says of a platform that is not the lock's own.
 
-use super::{Context, build};
+use super::{Context, build, python};
 use crate::cli::Lock as Options;
 use crate::environment::Environment;
 use crate::error::Fault;
@@ -34,7 +34,7 @@ pub async fn complete(context: &Context, release: &Release, lock: &mut Lock, pla
         _ if platform == Platform::LOCKED => return Ok(false),
         table => table.cloned().unwrap_or_default(),
     };
-    if table.lacks_debian(release) || !table.lacks_python(release).is_empty() {
+    if table.lacks_debian(release) || !table.lacks_python(release).is_empty() || table.lacks_cpython(release) {
         let fault = || Fault::new(format!("the lock does not have all packages for {platform}"));
         if locked {
             return Err(fault().hint("leave `--locked` away: then they are chosen").into());
@@ -55,6 +55,9 @@ pub async fn choose(context: &Context, release: &Release, table: &mut PlatformLo
     let fetcher = context.fetcher()?;
     if table.lacks_debian(release) {
         table.debian = lock::resolve_debian(release, platform, &fetcher, &context.store, &context.ui, &stage).await?;
+    }
+    if table.lacks_cpython(release) {
+        table.cpython = python::for_platform(release, platform)?;
     }
     let mut on = release.clone();
     on.debian_lock.clone_from(&table.debian);
@@ -94,8 +97,9 @@ pub fn locked(environment: &Environment, platform: Platform) -> Result<(Release,
 /// The same for the platform that images are made for unless told otherwise; what the lock lacks of it is chosen.
 pub async fn here(context: &Context, environment: &Environment) -> Result<(Release, Lock)> {
     let platform = Platform::parse(&context.executor().await?.architecture().await?)?;
-    let (release, mut lock) = build::locked(environment)?;
-    if complete(context, &release, &mut lock, platform, false).await? {
+    let (mut release, mut lock) = build::locked(environment)?;
+    let chosen = python::complete(context, &mut release, &mut lock, false).await?;
+    if complete(context, &release, &mut lock, platform, false).await? || chosen {
         lock.write(&environment.lock_file())?;
     }
     locked(environment, platform)

@@ -35,7 +35,7 @@ pub async fn run(context: &Context, options: &Releases) -> Result<()> {
     let seen = Catalog::verified()?;
     let told = |row: Row| -> Result<Told> {
         let runs = Catalog::branches()?.contains(&row.branch);
-        let images_python = if runs { Some(Catalog::release(&row.branch)?.python) } else { None };
+        let images_python = if runs { Some(Catalog::release(&row.branch)?.python_name()) } else { None };
         let verified = seen.get(&row.branch).cloned();
         Ok(Told {
             mixes: mix::tried(&row.branch)?,

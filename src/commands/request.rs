@@ -1,6 +1,6 @@
 //! The environment that a command line asks for: one that is there, or a new one.
 
-use super::{Context, mix, sources};
+use super::{Context, mix, python, sources};
 use crate::cli::{CudaChoice, Request};
 use crate::engine::{Engine, Listed};
 use crate::environment::{self, Environment};
@@ -33,6 +33,7 @@ pub async fn open(context: &Context, request: &Request, engine: Option<&dyn Engi
         }
     }
     mix::choose(context, &mut environment, &request.component)?;
+    python::choose(&mut environment, request.python.as_deref())?;
     choose_cuda(&mut environment, request, &here).await?;
     Ok(Opened { environment, choosing })
 }

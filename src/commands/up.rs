@@ -71,6 +71,7 @@ async fn dry_run(context: &Context, options: &Up, mut environment: Environment) 
         environment.references.extend(sources::references(from, release)?);
         sources::bring(context, from, scratch.path(), release, &environment.references).await?;
     }
+    super::python::complete(context, &mut locked, &mut lock, options.locked).await?;
     for unmet in crate::lock::unmet(&locked, &lock.python, &build::requirements(&environment.folder, &locked)?)? {
         context.ui.remark("lock", &format!("{unmet}: Python packages would be resolved again, and the plan with them"));
     }

@@ -16,6 +16,30 @@ pub struct Members {
 }
 
 pub fn members(file: &str, bytes: &[u8]) -> Result<Members, DebianError> {
+    let [control, data] = packed(file, bytes)?;
+    Ok(Members { control: control.unpacked(file, CONTROL_LIMIT)?, data: data.unpacked(file, DATA_LIMIT)? })
+}
+
+/// The first of them alone, which is small.
+pub fn control(file: &str, bytes: &[u8]) -> Result<Vec<u8>, DebianError> {
+    let [control, _] = packed(file, bytes)?;
+    control.unpacked(file, CONTROL_LIMIT)
+}
+
+#[derive(Clone, Copy)]
+struct Packed<'a> {
+    name: &'a str,
+    content: &'a [u8],
+}
+
+impl Packed<'_> {
+    fn unpacked(self, file: &str, limit: u64) -> Result<Vec<u8>, DebianError> {
+        decompressed(file, self.name, self.content, limit)
+    }
+}
+
+/// `control.tar` and `data.tar` as they are.
+fn packed<'a>(file: &str, bytes: &'a [u8]) -> Result<[Packed<'a>; 2], DebianError> {
     let fault = |reason| DebianError::NotPackage { file: file.to_owned(), reason };
     let mut rest = bytes.strip_prefix(b"!<arch>\n").ok_or(fault("it does not begin as an `ar` archive"))?;
     let (mut control, mut data) = (None, None);
@@ -38,19 +62,19 @@ pub fn members(file: &str, bytes: &[u8]) -> Result<Members, DebianError> {
             first = false;
             continue;
         }
-        let (into, limit) = match name.split('.').next() {
-            Some("control") if name.starts_with("control.tar") => (&mut control, CONTROL_LIMIT),
-            Some("data") if name.starts_with("data.tar") => (&mut data, DATA_LIMIT),
+        let into = match name.split('.').next() {
+            Some("control") if name.starts_with("control.tar") => &mut control,
+            Some("data") if name.starts_with("data.tar") => &mut data,
             _ if name.starts_with('_') => continue,
             _ => return Err(fault("it has a member that no package has")),
         };
         if into.is_some() {
             return Err(fault("a member is there twice"));
         }
-        *into = Some(decompressed(file, name, content, limit)?);
+        *into = Some(Packed { name, content });
     }
     match (control, data) {
-        (Some(control), Some(data)) => Ok(Members { control, data }),
+        (Some(control), Some(data)) => Ok([control, data]),
         _ => Err(fault("it lacks `control.tar` or `data.tar`")),
     }
 }

@@ -26,7 +26,7 @@ pub use index::{Index, Package};
 pub use mirror::Mirror;
 pub use package::{LockedDeb, download, is_gone};
 pub use resolve::{Request, resolve};
-pub use unpack::{Blank, Control, Database, Options, Unpacked, unpack};
+pub use unpack::{Blank, Control, Database, Options, Unpacked, control_text, unpack};
 
 #[cfg(test)]
 mod real;

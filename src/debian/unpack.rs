@@ -130,6 +130,12 @@ pub fn unpack(file: &str, deb: &[u8], options: &Options) -> Result<Unpacked, Deb
     Ok(Unpacked { tree, control })
 }
 
+/// What a package says of itself; the rest of it is not looked at.
+pub fn control_text(file: &str, deb: &[u8]) -> Result<String, DebianError> {
+    let members = control_files(file, ar::control(file, deb)?)?;
+    Ok(members.get("control").map(|(_, content)| String::from_utf8_lossy(content).into_owned()).unwrap_or_default())
+}
+
 fn entry_error(file: &str, entry: &str, source: TreeError) -> DebianError {
     DebianError::Entry { file: file.to_owned(), entry: entry.to_owned(), source }
 }

@@ -49,6 +49,7 @@ pub fn create(
         debug: BTreeMap::new(),
         references: BTreeMap::new(),
         mix: BTreeMap::new(),
+        standalone: None,
         cuda: None,
         adopted,
         owner: None,

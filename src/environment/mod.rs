@@ -43,6 +43,9 @@ pub struct Environment {
     /// Components that are of other releases.
     #[serde(default)]
     pub mix: Mix,
+    /// Version of CPython in the place of Debian's, as it was asked for; the lock says what it is now.
+    #[serde(default)]
+    pub standalone: Option<String>,
     /// Devices of the agent's CUDA plug-in, if it has one.
     #[serde(default)]
     pub cuda: Option<Cuda>,
@@ -97,7 +100,10 @@ impl Environment {
     }
     /// What it is made of.
     pub fn release(&self) -> Result<Release> {
-        let release = Catalog::release(self.branch.as_str())?.mixed(&self.mix)?;
+        let mut release = Catalog::release(self.branch.as_str())?.mixed(&self.mix)?;
+        if let Some(version) = &self.standalone {
+            release = release.with_standalone(version);
+        }
         match self.cuda {
             Some(cuda) => Ok(release.with_cuda(cuda)?),
             None => Ok(release),

@@ -1,6 +1,7 @@
 //! Debian packages of a release, resolved against the mirror's signed index.
 
 use crate::debian::{self, DebianError, LockedDeb, Mirror, Package, Request};
+use crate::error::Fault;
 use crate::fetch::Fetcher;
 use crate::model::Platform;
 use crate::release::Release;
@@ -69,10 +70,29 @@ async fn dropped(deb: &LockedDeb, fetcher: &Fetcher, store: &Store) -> Result<Op
         Err(error) if debian::is_gone(&error) => return Ok(None),
         done => done?,
     }
-    let unpacked = debian::unpack(&deb.file, &store.read(&deb.sha256)?, &debian::Options::default())?;
-    let package = debian::index::of_deb(deb, &unpacked.control.text);
+    let package = debian::index::of_deb(deb, &debian::control_text(&deb.file, &store.read(&deb.sha256)?)?);
     Ok(Some(package.with_context(|| format!("`{}` does not say what it is", deb.file))?))
 }
+
+/// The locked packages that the release asks for, and what these need, where its lock has more. All keep their
+/// versions: what they need is read from themselves.
+pub async fn prune(release: &Release, fetcher: &Fetcher, store: &Store) -> Result<Sets> {
+    let (mut sets, mut pruned) = (release.debian_lock.clone(), release.to_lock(Platform::LOCKED));
+    // Sets that stand by themselves hold what their one program needs.
+    pruned.debian.retain(|_, set| set.essentials || set.on.is_some());
+    let debs = pruned.debian.keys().filter_map(|set| sets.get(set)).flatten();
+    let packages = debs.map(|deb| async move {
+        let package = dropped(deb, fetcher, store).await?;
+        package.with_context(|| Fault::new(format!("`{}` cannot be had any more", deb.file)).hint(SNAPSHOT_HINT))
+    });
+    let packages = futures_util::future::try_join_all(packages).await?;
+    let suites = pruned.debian.values().flat_map(|set| &set.suites);
+    let known: Packages = suites.map(|suite| (suite.clone(), packages.clone())).collect();
+    sets.extend(locked(&choose(&pruned, &known, &Packages::new(), &BTreeSet::new())?)?);
+    Ok(sets)
+}
+
+const SNAPSHOT_HINT: &str = "name a snapshot archive that has it: `BAIBOX_DEBIAN_SNAPSHOT=ADDRESS`";
 
 /// The packages of every suite that the release takes from.
 async fn indexes(

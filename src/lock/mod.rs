@@ -10,12 +10,12 @@ mod debian;
 mod update;
 
 pub use change::{Requirements, Unmet, unmet};
-pub use debian::{Sets, changes as debian_changes, resolve as resolve_debian, update as update_debian};
+pub use debian::{Sets, changes as debian_changes, prune as prune_debian, resolve as resolve_debian, update as update_debian};
 pub use update::{Asked, Chosen};
 
 use crate::debian::LockedDeb;
 use crate::model::{Digest, Platform};
-use crate::python::{LockedFile, PythonLock};
+use crate::python::{LockedBuild, LockedFile, PythonLock};
 use crate::release::{PlatformLock, Release};
 use crate::store::write_atomically;
 use anyhow::{Context, Result};
@@ -30,6 +30,9 @@ pub struct Lock {
     pub branch: String,
     /// Component → commit that its tree was at when it was last built.
     pub sources: BTreeMap<String, String>,
+    /// The interpreter, where it is none of Debian's packages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpython: Option<LockedBuild>,
     pub python: PythonLock,
     /// What lies below some of those.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -89,6 +92,7 @@ impl Lock {
         Ok(Self {
             branch: release.branch.clone(),
             sources: BTreeMap::new(),
+            cpython: release.cpython.clone(),
             python: release.python_lock.clone().context("the release has no Python lock")?,
             below: None,
             debian: release.debian_lock.clone(),
@@ -105,6 +109,9 @@ impl Lock {
         let lock: Self = toml::from_str(&text).with_context(|| format!("`{}` is not a lock", path.display()))?;
         for python in [Some(&lock.python), lock.python_below().as_ref()].into_iter().flatten() {
             python.check().with_context(|| format!("`{}` is not a lock", path.display()))?;
+        }
+        if let Some(build) = &lock.cpython {
+            build.check().with_context(|| format!("`{}` is not a lock", path.display()))?;
         }
         Ok(Some(lock))
     }
@@ -130,6 +137,7 @@ impl Lock {
             // That is of the lock's own platform.
             lock.below = None;
             lock.debian.clone_from(&other.debian);
+            lock.cpython.clone_from(&other.cpython);
             lock.python.files.iter_mut().for_each(|file| other.replace(file));
         }
         lock
@@ -138,7 +146,8 @@ impl Lock {
     /// Names everything that was downloaded for its own platform, whatever the trees are.
     pub fn digest(&self) -> Result<Digest> {
         let all = (&self.branch, &self.python, &self.debian);
-        Ok(self.below.as_ref().map_or_else(|| Digest::of_value(&all), |below| Digest::of_value(&(all, below))))
+        let lock = self.below.as_ref().map_or_else(|| Digest::of_value(&all), |below| Digest::of_value(&(all, below)));
+        Ok(self.cpython.as_ref().map_or_else(|| lock.clone(), |build| Digest::of_value(&(&lock, build))))
     }
 
     /// Writes it if that changes the file.
@@ -155,6 +164,11 @@ impl Lock {
         release.python_lock = Some(self.python.clone());
         release.python_below = self.python_below();
         release.debian_lock = self.debian.clone();
+        // One that is not chosen yet stays asked for.
+        release.cpython.clone_from(&self.cpython);
+        if let Some(build) = &self.cpython {
+            release.standalone = Some(build.version.clone());
+        }
     }
 
     /// The same for a platform.
@@ -169,6 +183,10 @@ impl Lock {
 /// All that differs between two locks but the trees' commits, one line each.
 pub fn changes(before: &Lock, after: &Lock) -> Vec<String> {
     let mut lines = debian_changes(&before.debian, &after.debian);
+    let version = |lock: &Lock| lock.cpython.as_ref().map_or_else(|| "of Debian".to_owned(), |build| build.version.clone());
+    if before.cpython != after.cpython {
+        lines.push(format!("CPython {} → {}", version(before), version(after)));
+    }
     lines.extend(python_changes(&before.python, &after.python));
     lines
 }
@@ -224,6 +242,27 @@ mod tests {
         lock.write(&path).unwrap();
         assert_eq!(Lock::read(&path).unwrap(), Some(lock));
         assert!(!std::fs::read_to_string(&path).unwrap().contains("://"));
+    }
+
+    #[test]
+    fn a_build_of_cpython_is_in_the_lock_by_name_and_digest_where_there_is_one() {
+        let shipped = Lock::of_release(&Catalog::release("23.03").unwrap()).unwrap();
+        assert!(!shipped.text().unwrap().contains("cpython]"), "a lock without one is as it always was");
+        let mut lock = shipped.clone();
+        lock.cpython = Some(Catalog::build("3.11.6", Platform::Amd64).unwrap());
+        assert_eq!(changes(&shipped, &lock), ["CPython of Debian → 3.11.6"]);
+        assert_ne!(lock.digest().unwrap(), shipped.digest().unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock.toml");
+        lock.write(&path).unwrap();
+        assert_eq!(Lock::read(&path).unwrap(), Some(lock.clone()));
+        let mut release = Catalog::release("23.03").unwrap().with_standalone("3.11.6");
+        lock.apply(&mut release);
+        assert_eq!((release.cpython, release.standalone.as_deref()), (lock.cpython.clone(), Some("3.11.6")));
+        lock.cpython.as_mut().unwrap().version = "3.11.7".into();
+        lock.write(&path).unwrap();
+        let fault = format!("{:#}", Lock::read(&path).unwrap_err());
+        assert!(fault.contains("is not a lock") && fault.contains("not the name of a build of CPython 3.11.7"), "{fault}");
     }
 
     #[test]

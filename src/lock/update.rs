@@ -34,13 +34,15 @@ impl Chosen {
 pub struct Asked {
     pub debian: Chosen,
     pub python: Chosen,
+    /// The build of CPython.
+    pub cpython: bool,
 }
 
 impl Asked {
-    /// `words` are `debian`, `python`, and names of packages that the lock has; those of Python
+    /// `words` are `debian`, `python`, `cpython`, and names of packages that the lock has; those of Python
     /// may have bounds, as in `aiohttp<3.8`. Without a word it is all of one kind.
     pub fn parse(words: &[String], python: bool, release: &Release, lock: &Lock) -> Result<Self, Fault> {
-        let mut asked = Self { debian: Chosen::none(), python: Chosen::none() };
+        let mut asked = Self { debian: Chosen::none(), python: Chosen::none(), cpython: false };
         if words.is_empty() {
             *(if python { &mut asked.python } else { &mut asked.debian }) = Chosen::All;
         }
@@ -50,6 +52,7 @@ impl Asked {
             match word.as_str() {
                 "debian" => asked.debian = Chosen::All,
                 "python" => asked.python = Chosen::All,
+                "cpython" => asked.cpython = true,
                 _ => {
                     let read = requirement::parse(word, &lock.python.python);
                     let project = read.as_ref().map_or_else(|_| normal_name(word), |read| read.project.clone());

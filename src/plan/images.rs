@@ -26,9 +26,9 @@ pub fn plan(release: &Release, metadata: &BTreeMap<String, Metadata>) -> Result<
     let mut plan = Plan::new(&format!("baibox.local/{}", release.branch), wanted.collect::<Result<Vec<_>>>()?);
     // What is compiled stands on these, and no image has them.
     if let Some(compiler) = compiler.filter(|compiler| {
-        plan.recipes.values().any(|recipe| compiler.configured.iter().any(|key| recipe.depends_on().contains(key)))
+        plan.recipes.values().any(|recipe| compiler.python().is_some_and(|key| recipe.depends_on().contains(key)))
     }) {
-        plan.recipes.extend(compiler.parts.into_iter().map(|part| (part.key, part.recipe)));
+        plan.recipes.extend(compiler.parts.into_iter().chain(compiler.cpython).map(|part| (part.key, part.recipe)));
     }
     Ok(plan)
 }
@@ -50,11 +50,20 @@ struct Packages {
     configured: Option<Digest>,
     /// Keys of all configure steps, the topmost first.
     steps: Vec<Digest>,
+    /// The interpreter, where it is none of the packages.
+    cpython: Option<Part>,
+}
+
+impl Packages {
+    /// What Python runs on.
+    fn python(&self) -> Option<&Digest> {
+        self.cpython.as_ref().map(|part| &part.key).or(self.configured.as_ref())
+    }
 }
 
 /// The sets lie on each other: each that is configured adds a layer of packages and one of their configuration.
 fn packages(release: &Release, sets: &[String]) -> Result<Packages> {
-    let mut all = Packages { parts: Vec::new(), layers: Vec::new(), configured: None, steps: Vec::new() };
+    let mut all = Packages { parts: Vec::new(), layers: Vec::new(), configured: None, steps: Vec::new(), cpython: None };
     for (position, name) in sets.iter().enumerate() {
         let set = &release.debian[name];
         let debs = release.debian_lock.get(name).with_context(|| {
@@ -86,6 +95,10 @@ fn packages(release: &Release, sets: &[String]) -> Result<Packages> {
             all.parts.push(part);
         }
     }
+    all.cpython = release.cpython.as_ref().zip(all.configured.clone()).map(|(build, on)| {
+        let input = Input { file: build.file.clone(), digest: build.sha256.clone() };
+        Part::new(Rank::Interpreter, Recipe::Cpython { version: build.version.clone(), input, on })
+    });
     Ok(all)
 }
 
@@ -102,10 +115,10 @@ fn python_packages<'a>(
     let mut asked = Vec::new();
     for image in &release.images {
         let Some(environment) = &image.environment else { continue };
-        let on = known[&image.packages[..1]].configured.clone().with_context(|| {
+        let on = known[&image.packages[..1]].python().cloned().with_context(|| {
             Fault::new(format!("the image `{}` has Python packages, but its first package set is not configured", image.name))
         })?;
-        let built_on = compiler.and_then(|compiler| compiler.configured.as_ref()).unwrap_or(&on).clone();
+        let built_on = compiler.and_then(Packages::python).unwrap_or(&on).clone();
         asked.push(changed::Asked { image: &image.name, environment, on, built_on });
     }
     let lock = release.python_lock.as_ref().context("the release has no Python lock")?;
@@ -124,11 +137,6 @@ pub(super) fn python_package(lock: &PythonLock, pin: &str, on: &Digest) -> Recip
     }
 }
 
-/// The one that images with Python packages run.
-fn interpreter(_release: &Release) -> Interpreter {
-    Interpreter::debian()
-}
-
 fn wanted(
     release: &Release,
     image: &ImageData,
@@ -140,7 +148,13 @@ fn wanted(
     let mut settings = image.settings.clone();
     if image.environment.is_some() {
         let lock = release.python_lock.as_ref().context("the release has no Python lock")?;
-        let frame = Recipe::VirtualEnvironment { python: lock.python.clone(), interpreter: interpreter(release) };
+        let base = &known[&image.packages[..1]];
+        if let Some(cpython) = &base.cpython {
+            let code = Recipe::ByteCode { of: cpython.key.clone(), on: cpython.key.clone() };
+            parts.extend([cpython.clone(), Part::new(Rank::Wheels, code)]);
+        }
+        let interpreter = if base.cpython.is_some() { Interpreter::standalone() } else { Interpreter::debian() };
+        let frame = Recipe::VirtualEnvironment { python: lock.python.clone(), interpreter };
         parts.push(Part::new(Rank::Wheels, frame));
         parts.extend(python[image.name.as_str()].iter().cloned());
         for file in &image.wheels {
@@ -194,4 +208,47 @@ fn devcontainer_metadata() -> String {
         } },
     }]);
     String::from_utf8_lossy(&crate::model::canonical_json(&metadata)).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::release::Component;
+
+    fn told(release: &Release) -> BTreeMap<String, Metadata> {
+        let of =
+            |component: &Component| (component.name.clone(), Metadata { name: component.project.clone(), ..Metadata::default() });
+        release.components.iter().map(of).collect()
+    }
+
+    #[test]
+    fn a_build_of_cpython_lies_on_the_base_of_images_with_python_and_runs_their_steps() {
+        let debians = Catalog::release("23.03").unwrap();
+        let mut release = debians.clone().with_standalone("3.11.6");
+        release.cpython = Some(Catalog::build("3.11.6", crate::model::Platform::Amd64).unwrap());
+        let plan = plan(&release, &told(&release)).unwrap();
+        let cpythons: Vec<&Digest> =
+            plan.recipes.iter().filter(|(_, recipe)| matches!(recipe, Recipe::Cpython { .. })).map(|(key, _)| key).collect();
+        let [cpython] = cpythons[..] else { panic!("one build, on one base: {cpythons:?}") };
+        let base = Plan::base(&plan.recipes, cpython).unwrap();
+        assert_eq!((base.len(), base.last().unwrap()), (3, &vec![cpython.clone()]));
+        for (image, data) in plan.images.iter().zip(&release.images) {
+            let has_it = image.layers.iter().position(|layer| layer.fragments == [cpython.clone()]);
+            assert_eq!(has_it, data.environment.is_some().then_some(2), "{}", image.name);
+        }
+        for recipe in plan.recipes.values() {
+            match recipe {
+                Recipe::ByteCode { on, .. } | Recipe::Sdist { on, .. } => assert_eq!(on, cpython),
+                Recipe::VirtualEnvironment { interpreter, .. } => assert_eq!(*interpreter, Interpreter::standalone()),
+                _ => {}
+            }
+        }
+        assert!(plan.recipes.values().any(|recipe| matches!(recipe, Recipe::ByteCode { of, .. } if of == cpython)));
+
+        let plan = super::plan(&debians, &told(&debians)).unwrap();
+        assert!(!plan.recipes.values().any(|recipe| matches!(recipe, Recipe::Cpython { .. })));
+        let frame = Recipe::VirtualEnvironment { python: "3.11".into(), interpreter: Interpreter::debian() };
+        assert!(plan.recipes.contains_key(&frame.key()));
+        assert_eq!(serde_json::to_value(&frame).unwrap(), serde_json::json!({ "make": "virtual-environment", "python": "3.11" }));
+    }
 }

@@ -55,6 +55,8 @@ pub enum Recipe {
         #[serde(default, skip_serializing_if = "Interpreter::is_debian")]
         interpreter: Interpreter,
     },
+    /// A build of CPython that is whole in itself, on configured packages that have none.
+    Cpython { version: String, input: Input, on: Digest },
     /// A link to a component's mounted source tree.
     Link { component: String, metadata: Metadata, python: String },
     /// An account beside those that configured packages left, the topmost of which comes first.
@@ -77,7 +79,7 @@ impl Recipe {
     pub fn depends_on(&self) -> Vec<Digest> {
         match self {
             Self::DebianConfigured { below, .. } => below.concat(),
-            Self::Sdist { on, .. } => vec![on.clone()],
+            Self::Sdist { on, .. } | Self::Cpython { on, .. } => vec![on.clone()],
             Self::ByteCode { of, on } => vec![on.clone(), of.clone()],
             Self::DebianDatabase { packages, below } => packages.iter().chain(below).cloned().collect(),
             Self::Account { below, .. } => below.clone(),
@@ -110,7 +112,7 @@ impl Recipe {
                 let file = deb.file.rsplit('/').next().unwrap_or(&deb.file);
                 vec![Input { file: file.to_owned(), digest: deb.sha256.clone() }]
             }
-            Self::Wheel { input, .. } => vec![input.clone()],
+            Self::Wheel { input, .. } | Self::Cpython { input, .. } => vec![input.clone()],
             Self::Sdist { input, builders, .. } => std::iter::once(input).chain(builders).cloned().collect(),
             _ => Vec::new(),
         }
@@ -127,6 +129,7 @@ impl Recipe {
             Self::ByteCode { .. } => "byte code".into(),
             Self::Without { .. } => "removal".into(),
             Self::VirtualEnvironment { python, .. } => format!("virtual environment for Python {python}"),
+            Self::Cpython { version, .. } => format!("CPython {version}"),
             Self::Link { component, .. } => format!("link to {component}"),
             Self::Account { name, .. } => format!("account {name}"),
             Self::Files { title, .. } => title.clone(),
@@ -140,6 +143,7 @@ impl Recipe {
 pub enum Rank {
     Packages,
     Configured,
+    Interpreter,
     MorePackages,
     MoreConfigured,
     Wheels,
@@ -154,6 +158,7 @@ impl Rank {
         match self {
             Self::Packages => "Debian packages",
             Self::Configured => "configured packages",
+            Self::Interpreter => "CPython",
             Self::MorePackages => "more Debian packages",
             Self::MoreConfigured => "more configured packages",
             Self::Wheels => "Python packages",
@@ -259,10 +264,13 @@ impl Plan {
         plan
     }
 
-    /// The layers of a base: what a configure step stood on, and what it changed.
+    /// The layers of a base: what a configure step stood on, what it changed, and an interpreter on that.
     pub fn base(recipes: &BTreeMap<Digest, Recipe>, on: &Digest) -> Option<Vec<Vec<Digest>>> {
         match recipes.get(on) {
             Some(Recipe::DebianConfigured { below, .. }) => Some(below.iter().cloned().chain([vec![on.clone()]]).collect()),
+            Some(Recipe::Cpython { on: below, .. }) => {
+                Some(Self::base(recipes, below)?.into_iter().chain([vec![on.clone()]]).collect())
+            }
             _ => None,
         }
     }
@@ -271,6 +279,7 @@ impl Plan {
     pub fn interpreter(recipes: &BTreeMap<Digest, Recipe>, on: &Digest) -> Option<Interpreter> {
         match recipes.get(on) {
             Some(Recipe::DebianConfigured { .. }) => Some(Interpreter::debian()),
+            Some(Recipe::Cpython { .. }) => Some(Interpreter::standalone()),
             _ => None,
         }
     }

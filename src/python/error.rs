@@ -18,6 +18,14 @@ pub enum PythonError {
     Record { file: String, entry: String },
     #[error("`{file}` holds {entries} entries by its end record, and {found} different ones")]
     Entries { file: String, entries: u64, found: u64 },
+    #[error("`{file}` cannot be read")]
+    Archive { file: String, source: std::io::Error },
+    #[error("the entry `{entry}` of `{file}` is refused")]
+    TreeEntry { file: String, entry: String, source: TreeError },
+    #[error("`{file}` is no build of CPython {version}: it has no `{place}`")]
+    NoBuild { file: String, place: String, version: String },
+    #[error("`{file}` is not the name of a build of CPython {version} that images can take")]
+    BuildName { file: String, version: String },
     #[error("the entry point `{name}` of `{file}` is `{target}`, which names no function")]
     EntryPoint { file: String, name: String, target: String },
     #[error("no wheels are known for Python {python} on `{platform}`")]

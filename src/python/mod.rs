@@ -1,5 +1,6 @@
 //! Python: where the index is, wheels as trees, the virtual environment, links to sources.
 
+pub mod build;
 mod configuration;
 pub mod editable;
 mod error;
@@ -11,6 +12,7 @@ pub mod pex;
 mod real;
 pub mod requirement;
 pub mod select;
+pub mod standalone;
 mod tree_lock;
 pub mod uv;
 pub mod venv;
@@ -20,6 +22,7 @@ pub use error::PythonError;
 pub use index::Index;
 pub use interpreter::Interpreter;
 pub use lock::{LockedFile, PythonLock};
+pub use standalone::LockedBuild;
 pub use tree_lock::TreeLock;
 
 /// Builds source distributions to wheels, inside a container.

@@ -4,6 +4,7 @@ use super::{Era, Release, merge};
 use crate::debian::LockedDeb;
 use crate::error::Fault;
 use crate::host;
+use crate::model::Platform;
 use crate::python::PythonLock;
 use anyhow::{Context, Result};
 use include_dir::{Dir, include_dir};
@@ -151,6 +152,9 @@ impl Catalog {
             }
         }
         release.debian_lock.retain(|set, _| release.debian.contains_key(set));
+        if let Some(version) = &release.standalone {
+            release.cpython = Some(Self::build(version, Platform::LOCKED)?);
+        }
         Ok(release)
     }
 

@@ -3,6 +3,7 @@
 use super::{Catalog, Release};
 use crate::python::normal_name;
 use crate::python::select::WheelName;
+use crate::python::standalone::minor;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The faults of a release, none if it is consistent.
@@ -10,6 +11,9 @@ pub fn faults(release: &Release) -> Vec<String> {
     let mut faults = Vec::new();
     if time::Date::parse(&release.cutoff, time::macros::format_description!("[year]-[month]-[day]")).is_err() {
         faults.push(format!("the cut-off `{}` is not a day", release.cutoff));
+    }
+    if let Some(version) = release.standalone.as_ref().filter(|version| minor(version) != release.python) {
+        faults.push(format!("the build of CPython {version} is not of Python {}", release.python));
     }
     package_sets(release, &mut faults);
     components(release, &mut faults);

@@ -1,6 +1,7 @@
 //! What a release branch is made of, as data under `images/releases/<branch>/`, laid over
 //! that of its era under `images/eras/<era>/`.
 
+mod build;
 mod catalog;
 mod check;
 mod cuda;
@@ -20,7 +21,7 @@ use crate::error::Fault;
 use crate::model::Digest;
 use crate::oci::Settings;
 use crate::python::select::WheelName;
-use crate::python::{LockedFile, PythonLock};
+use crate::python::{LockedBuild, LockedFile, PythonLock};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -36,6 +37,9 @@ pub struct Release {
     pub like: Option<String>,
     /// Minor version of CPython in the images.
     pub python: String,
+    /// Version of the build of CPython that images have, such as `3.12.8`; without it, Python is Debian's.
+    #[serde(default)]
+    pub standalone: Option<String>,
     /// Day, `YYYY-MM-DD`, after which nothing published counts when Python pins are resolved.
     pub cutoff: String,
     /// Sets of Debian packages, by name.
@@ -72,6 +76,9 @@ pub struct Release {
     pub cures: Vec<Cure>,
     #[serde(skip)]
     pub debian_lock: BTreeMap<String, Vec<LockedDeb>>,
+    /// That build, as it is locked.
+    #[serde(skip)]
+    pub cpython: Option<LockedBuild>,
     #[serde(skip)]
     pub python_lock: Option<PythonLock>,
     /// The one whose layers lie below where that one differs, if it does in an environment.
@@ -294,6 +301,12 @@ impl Release {
     /// Its components can be had from the package index.
     pub fn has_published(&self) -> bool {
         self.components.iter().all(|component| component.file.is_some())
+    }
+
+    /// The Python of its images in words: `3.9`, or `3.12 (standalone 3.12.8)`.
+    pub fn python_name(&self) -> String {
+        let of = |version: &String| format!("{} (standalone {version})", self.python);
+        self.standalone.as_ref().map_or_else(|| self.python.clone(), of)
     }
 
     pub fn component(&self, name: &str) -> Option<&Component> {

@@ -3,7 +3,7 @@
 use super::Release;
 use crate::debian::LockedDeb;
 use crate::model::Platform;
-use crate::python::LockedFile;
+use crate::python::{LockedBuild, LockedFile};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -15,6 +15,8 @@ pub struct PlatformLock {
     pub debian: BTreeMap<String, Vec<LockedDeb>>,
     /// Files of pins whose locked wheel is bound to the lock's own platform.
     pub python: Vec<LockedFile>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpython: Option<LockedBuild>,
 }
 
 impl PlatformLock {
@@ -27,6 +29,12 @@ impl PlatformLock {
     pub fn lacks_python<'a>(&self, release: &'a Release) -> Vec<&'a LockedFile> {
         let known = |file: &&LockedFile| !self.python.iter().any(|other| other.pin() == file.pin());
         bound(release).into_iter().filter(known).collect()
+    }
+
+    /// Its build of CPython is not that of the lock's own platform.
+    pub fn lacks_cpython(&self, release: &Release) -> bool {
+        let version = |build: &Option<LockedBuild>| build.as_ref().map(|build| build.version.clone());
+        version(&release.cpython) != version(&self.cpython)
     }
 
     /// Drops what the release's lock does not ask for any more.

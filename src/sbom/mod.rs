@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 pub enum Kind {
     Debian,
     Python,
+    /// The interpreter, where it is none of Debian's packages.
+    Interpreter,
     /// A linked source tree, which is mounted when the image runs.
     Component,
 }
@@ -60,6 +62,16 @@ impl Bill {
                 };
                 parts.insert(part.url.clone(), part);
             }
+        }
+        if let Some(build) = lock.cpython.as_ref().filter(|_| image.environment.is_some()) {
+            let part = Part {
+                kind: Kind::Interpreter,
+                name: "cpython".into(),
+                version: build.version.clone(),
+                url: format!("pkg:generic/cpython@{}", encoded(&build.version)),
+                file: Some((build.file.clone(), build.sha256.clone())),
+            };
+            parts.insert(part.url.clone(), part);
         }
         let pins = image.environment.as_ref().and_then(|environment| lock.python.environments.get(environment));
         for file in pins.into_iter().flatten().filter_map(|pin| lock.python.file(pin)) {
@@ -110,7 +122,7 @@ impl Bill {
                 "filesAnalyzed": false,
                 "supplier": match part.kind {
                     Kind::Debian => "Organization: Debian",
-                    Kind::Python => "NOASSERTION",
+                    Kind::Python | Kind::Interpreter => "NOASSERTION",
                     Kind::Component => "Organization: Lablup Inc.",
                 },
                 "externalRefs": [{
