@@ -7,7 +7,7 @@ use crate::lock::{self, Lock};
 use crate::model::Platform;
 use crate::python::LockedBuild;
 use crate::python::standalone::Source;
-use crate::release::{Catalog, Release};
+use crate::release::{Catalog, Release, is_debians_python};
 use anyhow::{Context as _, Result};
 
 const DEBIAN: &str = "debian";
@@ -65,7 +65,7 @@ pub async fn complete(context: &Context, release: &mut Release, lock: &mut Lock,
     if release.has_debians_python() {
         let stage = context.ui.stage("lock");
         stage.note("reading what Debian packages need");
-        let pruned = lock::prune_debian(release, &context.fetcher()?, &context.store).await?;
+        let pruned = lock::prune_debian(release, is_debians_python, &context.fetcher()?, &context.store).await?;
         let dropped = lock::debian_changes(&lock.debian, &pruned).len();
         lock.debian = pruned;
         stage.done(&format!("CPython {version} in the place of {dropped} Debian packages"));

@@ -39,7 +39,7 @@ pub struct Package {
 impl Package {
     /// The version under which this package is `name`: its own, or what it
     /// provides (`Some(None)` without a version).
-    pub(super) fn serves(&self, wanted: &relation::Relation) -> bool {
+    pub fn serves(&self, wanted: &relation::Relation) -> bool {
         if self.name == wanted.name && wanted.admits(&self.version) {
             return true;
         }

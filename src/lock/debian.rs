@@ -74,22 +74,44 @@ async fn dropped(deb: &LockedDeb, fetcher: &Fetcher, store: &Store) -> Result<Op
     Ok(Some(package.with_context(|| format!("`{}` does not say what it is", deb.file))?))
 }
 
-/// The locked packages that the release asks for, and what these need, where its lock has more. All keep their
-/// versions: what they need is read from themselves.
-pub async fn prune(release: &Release, fetcher: &Fetcher, store: &Store) -> Result<Sets> {
-    let (mut sets, mut pruned) = (release.debian_lock.clone(), release.to_lock(Platform::LOCKED));
+/// The release's locked packages without some that are not asked for any more, and without what only these need.
+/// All others stay as they are: what packages need is read from themselves.
+pub async fn prune(release: &Release, not_asked: fn(&str) -> bool, fetcher: &Fetcher, store: &Store) -> Result<Sets> {
     // Sets that stand by themselves hold what their one program needs.
-    pruned.debian.retain(|_, set| set.essentials || set.on.is_some());
-    let debs = pruned.debian.keys().filter_map(|set| sets.get(set)).flatten();
+    let together = |set: &String| release.debian.get(set).is_some_and(|set| set.essentials || set.on.is_some());
+    let debs = release.debian_lock.iter().filter(|(set, _)| together(set)).flat_map(|(_, debs)| debs);
     let packages = debs.map(|deb| async move {
         let package = dropped(deb, fetcher, store).await?;
         package.with_context(|| Fault::new(format!("`{}` cannot be had any more", deb.file)).hint(SNAPSHOT_HINT))
     });
-    let packages = futures_util::future::try_join_all(packages).await?;
-    let suites = pruned.debian.values().flat_map(|set| &set.suites);
-    let known: Packages = suites.map(|suite| (suite.clone(), packages.clone())).collect();
-    sets.extend(locked(&choose(&pruned, &known, &Packages::new(), &BTreeSet::new())?)?);
+    let gone = unneeded(&futures_util::future::try_join_all(packages).await?, not_asked);
+    let mut sets = release.debian_lock.clone();
+    for (_, debs) in sets.iter_mut().filter(|(set, _)| together(set)) {
+        debs.retain(|deb| !gone.contains(&deb.name));
+    }
     Ok(sets)
+}
+
+/// Packages that are not asked for, and those that nothing but they need.
+fn unneeded(packages: &[Package], not_asked: impl Fn(&str) -> bool) -> BTreeSet<String> {
+    let served_by = |package: &Package| -> Vec<&Package> {
+        let relations = debian::relation::clauses(&package.depends).into_iter().flatten();
+        relations.flat_map(|relation| packages.iter().filter(move |other| other.serves(&relation))).collect()
+    };
+    let reached = |from: Vec<&Package>, may: &dyn Fn(&Package) -> bool| -> BTreeSet<String> {
+        let mut names: BTreeSet<String> = from.iter().map(|package| package.name.clone()).collect();
+        let mut waiting = from;
+        while let Some(package) = waiting.pop() {
+            waiting.extend(served_by(package).into_iter().filter(|other| may(other) && names.insert(other.name.clone())));
+        }
+        names
+    };
+    let of_system = |package: &Package| package.essential || package.priority == "required";
+    let below = reached(packages.iter().filter(|package| not_asked(&package.name)).collect(), &|other| !of_system(other));
+    // What all others stand on is needed all the same.
+    let others = packages.iter().filter(|package| !below.contains(&package.name)).collect();
+    let needed = reached(others, &|_| true);
+    below.into_iter().filter(|name| not_asked(name) || !needed.contains(name)).collect()
 }
 
 const SNAPSHOT_HINT: &str = "name a snapshot archive that has it: `BAIBOX_DEBIAN_SNAPSHOT=ADDRESS`";
@@ -239,6 +261,19 @@ mod tests {
         check("a 1", "c 1; D: a (>= 1)", across, &["c"], &["a 1 → 2 (base)", "c 1 → 2 (tools)"]);
         check("a 1", "c 1; D: a (<< 2)", across, &["a"], &["a 1 → 2 (base)", "c 1 → 2 (tools)"]);
         check("a 1\nb 1", "c 1", "a 2; C: b (<< 2)\nb 2", &["a"], &both);
+    }
+
+    #[test]
+    fn what_nothing_else_needs_goes_with_what_is_not_asked_for() {
+        let lock = "python3 1; D: python3-minimal, media\npython3-minimal 1; D: lib, c\nlib 1; D: c, cycle\ncycle 1; D: lib\n\
+                    media 1\nc 1\ngit 1; D: c, perl | media-any\nperl 1\nother 1";
+        let gone = |asked: &str| -> Vec<String> {
+            let packages = packages(lock);
+            unneeded(&packages, |name| name.starts_with(asked)).into_iter().collect()
+        };
+        assert_eq!(gone("python3"), ["cycle", "lib", "media", "python3", "python3-minimal"]);
+        assert_eq!(gone("git"), ["git", "perl"]);
+        assert!(gone("nothing").is_empty());
     }
 
     #[test]

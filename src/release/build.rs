@@ -66,8 +66,7 @@ impl Release {
             self.cpython = None;
         }
         self.standalone = Some(version.to_owned());
-        let debians = |name: &String| name == "python3" || name.starts_with("python3-");
-        self.debian.values_mut().for_each(|set| set.packages.retain(|name| !debians(name)));
+        self.debian.values_mut().for_each(|set| set.packages.retain(|name| !is_debians_python(name)));
         self
     }
 
@@ -88,6 +87,11 @@ impl Release {
             }
         }
     }
+}
+
+/// Debian's Python and what is for it alone.
+pub fn is_debians_python(package: &str) -> bool {
+    package == "python3" || package.starts_with("python3-")
 }
 
 #[cfg(test)]

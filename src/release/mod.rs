@@ -10,6 +10,7 @@ mod mix;
 mod platform;
 mod row;
 
+pub use build::is_debians_python;
 pub use catalog::Catalog;
 pub use cuda::{Cuda, CudaData, Plugin};
 pub use mix::{Mix, mix_name};
