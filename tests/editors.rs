@@ -112,14 +112,60 @@ fn the_reference_cli_opens_what_baibox_made_and_makes_what_baibox_sees() {
     assert!(status.contains("workspace"), "{status}");
 
     what_is_saved_runs(&world);
-    a_breakpoint_is_met(&world);
-    // What the reference CLI made on top of ours, it leaves.
-    let theirs = format!("reference=vsc-meinordnerxqd1c2{}-*", std::process::id());
+    a_breakpoint_is_met(&world, "manager");
+    without_theirs("meinordnerxqd1c2");
+    world.succeeds(&["delete", &world.id, "--yes", "--force"]);
+    assert!(containers(&world.id).is_empty());
+}
+
+#[test]
+#[ignore = "needs an engine, package mirrors, the reference CLI and a browser: run tests/all"]
+fn the_one_tree_is_opened_and_debugged_and_its_apps_are_seen_in_a_browser() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut world = World::new(scratch.path(), "tree");
+    world.folder = scratch.path().join(format!("tree{}", std::process::id()));
+    let place = world.folder.to_str().unwrap();
+    world.succeeds(&["up", "--branch", "25.15", "--env", &world.id, "--path", place, "--source", "pypi", "--no-verify"]);
+
+    succeeds(&world, Some("backend.ai"), &["up"]);
+    let module = "import ai.backend.manager as m; print(m.__file__)";
+    let said = succeeds(&world, Some("backend.ai"), &["exec", "python", "-c", module]);
+    let tree = world.folder.join("backend.ai");
+    assert_eq!(said.trim(), tree.join("src/ai/backend/manager/__init__.py").to_str().unwrap());
+    let read = succeeds(&world, Some("backend.ai"), &["read-configuration"]);
+    let value: Value = serde_json::from_str(&read).unwrap();
+    let launch = value["configuration"]["customizations"]["vscode"]["settings"]["launch"].to_string();
+    for program in ["manager: launch", "app-proxy-worker: launch", "agent: attach", "webserver: attach"] {
+        assert!(launch.contains(program), "{program}: {launch}");
+    }
+
+    an_app_of_a_session_is_seen(&world);
+    a_breakpoint_is_met(&world, "backend.ai");
+    without_theirs("tree");
+    world.succeeds(&["delete", &world.id, "--yes", "--force"]);
+}
+
+/// What the reference CLI made on top of our images, it leaves.
+fn without_theirs(folder: &str) {
+    let theirs = format!("reference=vsc-{folder}{}-*", std::process::id());
     for image in docker(&["images", "--quiet", "--filter", &theirs]).lines() {
         docker(&["rmi", "--force", image]);
     }
-    world.succeeds(&["delete", &world.id, "--yes", "--force"]);
-    assert!(containers(&world.id).is_empty());
+}
+
+/// As the web UI opens it: manager, coordinator, worker, and the program that listens in the session.
+fn an_app_of_a_session_is_seen(world: &World) {
+    let status: Value = serde_json::from_str(&world.succeeds(&["status", "--env", &world.id, "--json"])).unwrap();
+    let record = std::fs::read(world.folder.join(".baibox").join(&world.id).join("environment.json")).unwrap();
+    let record: Value = serde_json::from_slice(&record).unwrap();
+    std::fs::write(world.folder.join("app.py"), include_str!("fixtures/app.py")).unwrap();
+    let address = world.inside("workspace", &["python", "app.py", record["images"]["python"].as_str().unwrap()]);
+    let address = address.lines().find(|line| line.starts_with("http")).unwrap_or_else(|| panic!("{address}"));
+    assert!(address.starts_with(&format!("http://127.0.0.1:{}/", status["ports"]["app-proxy-coordinator"])), "{address}");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/app.mjs");
+    let shown = text(&Command::new("node").args([script, address]).output().unwrap());
+    let apps = format!(".apps.localhost:{}/ Directory listing for /", status["ports"]["app-proxy-worker-apps"]);
+    assert!(shown.trim().ends_with(&apps), "{shown}");
 }
 
 /// `up --watch` restarts what runs a module that is saved.
@@ -157,7 +203,7 @@ impl Drop for Watching {
 }
 
 /// A service under the debugger stops where the host's file says.
-fn a_breakpoint_is_met(world: &World) {
+fn a_breakpoint_is_met(world: &World, tree: &str) {
     let refused = world.baibox(&["debug", "--env", &world.id, "postgres"]);
     assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
     let said = world.succeeds(&["debug", "--env", &world.id, "manager"]);
@@ -167,9 +213,9 @@ fn a_breakpoint_is_met(world: &World) {
     let status: Value = serde_json::from_str(&world.succeeds(&["status", "--env", &world.id, "--json"])).unwrap();
     let manager = status["ports"]["manager"].as_u64().unwrap();
 
-    let path = world.folder.join("manager/src/ai/backend/manager/server.py");
+    let path = world.folder.join(tree).join("src/ai/backend/manager/server.py");
     let source = std::fs::read_to_string(&path).unwrap();
-    let line = 1 + source.lines().position(|line| line.contains("'version': LATEST_API_VERSION")).unwrap();
+    let line = 1 + source.lines().position(|line| line.replace('"', "'").contains("'version': LATEST_API_VERSION")).unwrap();
     let path = path.to_str().unwrap().to_owned();
     let (found, met) = std::sync::mpsc::channel();
     let connect = json!({ "host": "127.0.0.1", "port": port });

@@ -1,10 +1,11 @@
-"""One-shot services of an environment: `etcd`, `schema`, `fixtures`. Each may run again at any time.
+"""One-shot services of an environment: `etcd`, `schema`, `fixtures`, `app-proxy`. Each may run again at any time.
 
 Upstream's programs take seconds to load. What `schema` and `fixtures` did last is noted in the database itself, so
 that it goes where the data goes; while it still holds, they have nothing to do.
 """
 import asyncio
 import base64
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -15,6 +16,7 @@ import urllib.request
 from urllib.parse import quote
 
 HERE = pathlib.Path(os.environ["BAIBOX_STATE"])
+APP_PROXY = HERE / "app-proxy-coordinator"
 # Not in the schema that upstream's migrations are compared with.
 NOTED = "CREATE SCHEMA IF NOT EXISTS baibox; CREATE TABLE IF NOT EXISTS baibox.done (work text PRIMARY KEY, state text NOT NULL)"
 
@@ -71,10 +73,10 @@ def once(work, files) -> None:
         asyncio.run(asked(note))
 
 
-def migrations() -> list:
+def migrations(package: str) -> list:
     # Found without loading it, which takes longer than all else here.
-    manager = importlib.util.find_spec("ai.backend.manager").submodule_search_locations[0]
-    return list(pathlib.Path(manager, "models/alembic/versions").glob("*.py"))
+    place = importlib.util.find_spec(package).submodule_search_locations[0]
+    return list(pathlib.Path(place, "models/alembic/versions").glob("*.py"))
 
 
 def schema() -> None:
@@ -102,6 +104,11 @@ def fixtures() -> None:
         engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"))
         for one in data:
             await populate_fixture(engine, one)
+        # That leaves rows as they are, and the compute image may have been built anew.
+        built = sa.text("UPDATE images SET name = :name, tag = :tag, config_digest = :config_digest WHERE id = CAST(:id AS uuid)")
+        async with engine.begin() as connection:
+            for row in (row for one in data for row in one.get("images", ())):
+                await connection.execute(built, {column: row[column] for column in ("id", "name", "tag", "config_digest")})
 
     if isinstance(data, list):
         # What upstream's own loader takes, one after the other.
@@ -141,9 +148,31 @@ def fixtures() -> None:
             fill(connection)
 
 
+def app_proxy() -> None:
+    import asyncpg
+    from alembic.config import main
+
+    url = (HERE / "database.url").read_text().strip()
+
+    async def run(*statement) -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            await connection.execute(*statement)
+        finally:
+            await connection.close()
+
+    with contextlib.suppress(asyncpg.DuplicateDatabaseError):
+        asyncio.run(run("CREATE DATABASE appproxy"))
+    main(["-c", str(APP_PROXY / "alembic.ini"), "upgrade", "head"])
+    there = "UPDATE scaling_groups SET wsproxy_addr = $1, wsproxy_api_token = $2 WHERE name = 'default'"
+    asyncio.run(run(there, os.environ["BAIBOX_APP_PROXY"], os.environ["BAIBOX_APP_PROXY_TOKEN"]))
+
+
 WORK = {
     "etcd": etcd,
-    "schema": lambda: once(schema, migrations()),
+    "schema": lambda: once(schema, migrations("ai.backend.manager")),
     "fixtures": lambda: once(fixtures, [HERE / "fixtures.json"]),
+    # Its configuration has the secrets, which a copy of an environment does not share.
+    "app-proxy": lambda: once(app_proxy, [*APP_PROXY.iterdir(), *migrations("ai.backend.appproxy.coordinator")]),
 }
 WORK[sys.argv[1]]()

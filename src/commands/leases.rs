@@ -7,6 +7,9 @@ use crate::error::Fault;
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// How the lease of a service's second port is called, after the service's name.
+const APPS: &str = "-apps";
+
 /// What the environment's services will listen at is free, or a fault names who holds it.
 pub async fn are_free(engine: &dyn Engine, environment: &Environment) -> Result<()> {
     let listed = engine.list().await?;
@@ -27,7 +30,10 @@ fn needed(environment: &Environment, listed: &[Listed]) -> BTreeSet<u16> {
         .map(|one| one.container.service.as_str())
         .collect();
     // What the debugger of a running service listens at is seen by Compose alone.
-    let idle = |service: &str| !running.contains(service.strip_prefix(DEBUG_PORT).unwrap_or(service));
+    let idle = |lease: &str| {
+        let service = lease.strip_prefix(DEBUG_PORT).unwrap_or(lease);
+        !running.contains(service.strip_suffix(APPS).unwrap_or(service))
+    };
     environment.ports_in_use().into_iter().filter(|(service, _)| idle(service)).map(|(_, port)| port).collect()
 }
 
@@ -82,13 +88,15 @@ mod tests {
     fn a_conflict_names_who_holds_the_port() {
         let value = json!({
             "id": "one", "branch": "21.03", "folder": "/nowhere", "subnet": "", "gateway": "", "secrets": {}, "images": {},
-            "ports": {"manager": 8091, "webserver": 8090, "redis": 8111, "etcd": 8121, "debug-manager": 5681},
+            "ports": {"manager": 8091, "webserver": 8090, "redis": 8111, "etcd": 8121, "debug-manager": 5681,
+                "app-proxy-worker": 10201, "app-proxy-worker-apps": 10205},
         });
         let one: Environment = serde_json::from_value(value).unwrap();
         let listed = [
             listed(Some("one"), "redis", "running", 8111),
             listed(Some("two"), "two-manager-1", "running", 8091),
             listed(None, "web", "running", 8090),
+            listed(Some("one"), "app-proxy-worker", "running", 10201),
         ];
         assert_eq!(needed(&one, &listed), BTreeSet::from([8090, 8091, 8121]));
         let published = published(&one, &listed);

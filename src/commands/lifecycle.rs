@@ -76,9 +76,12 @@ pub async fn bring_up(context: &Context, environment: &Environment) -> Result<()
 
 pub async fn restart(context: &Context, options: &Services) -> Result<()> {
     let environment = context.environment_at_home(&options.one).await?;
-    let components = ["manager", "agent", "storage-proxy", "webserver"];
-    let wanted: Vec<&str> =
-        if options.services.is_empty() { components.to_vec() } else { options.services.iter().map(String::as_str).collect() };
+    let release = environment.release()?;
+    let wanted: Vec<&str> = if options.services.is_empty() {
+        release.programs().collect()
+    } else {
+        options.services.iter().map(String::as_str).collect()
+    };
     restart_services(context, &environment, &wanted).await
 }
 

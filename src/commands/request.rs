@@ -106,7 +106,11 @@ fn meant(context: &Context, request: &Request, here: &Path, subnets: &[String], 
     };
     if let Some(environment) = known {
         agrees(environment, branch.as_ref(), path.as_deref())?;
-        return Ok(environment.clone());
+        // One that an older baibox made may lack what the release has by now.
+        let mut environment = environment.clone();
+        let release = environment.release()?;
+        environment::complete(&mut environment, &release.ports, &all)?;
+        return Ok(environment);
     }
     let branch = branch.ok_or_else(|| Fault::usage("which release branch?").hint("type `baibox up --branch 21.03`"))?;
     let id = match id {

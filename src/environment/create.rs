@@ -8,6 +8,10 @@ use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+/// What services prove themselves to each other by.
+const SECRETS: [&str; 6] =
+    ["database", "storage-manager", "storage-client", "app-proxy-api", "app-proxy-jwt", "app-proxy-permit"];
+
 /// Chooses what a new environment needs; nothing is written before it is saved.
 ///
 /// `ports` are the usual ones by service, `all` the environments that are there, also
@@ -25,26 +29,18 @@ pub fn create(
     if adopted.is_empty() {
         empty_or_ours(&folder, &id)?;
     }
-    let mut taken: BTreeSet<u16> = all.iter().flat_map(|other| other.ports.values().copied()).collect();
-    let mut leases = BTreeMap::new();
-    for (service, wanted) in ports {
-        let port = free_port(service, *wanted, &taken, listens_nowhere)?;
-        taken.insert(port);
-        leases.insert(service.clone(), port);
-    }
     // Another engine beside this one has networks, too.
     let there = subnets.iter().cloned().chain(crate::host::networks());
     let used: Vec<String> = there.chain(all.iter().map(|other| other.subnet.clone())).collect();
     let (subnet, gateway) = free_subnet(&used, rand::random())?;
-    let secrets = ["database", "storage-manager", "storage-client"].map(|name| (name.to_owned(), random_word(32))).into();
-    Ok(Environment {
+    let mut made = Environment {
         id,
         branch,
         folder,
-        ports: leases,
+        ports: BTreeMap::new(),
         subnet,
         gateway,
-        secrets,
+        secrets: BTreeMap::new(),
         ulimits: None,
         debug: BTreeMap::new(),
         references: BTreeMap::new(),
@@ -56,7 +52,23 @@ pub fn create(
         home: None,
         images: BTreeMap::new(),
         superseded: BTreeSet::new(),
-    })
+    };
+    complete(&mut made, ports, all)?;
+    Ok(made)
+}
+
+/// Gives an environment the ports and secrets that it has not; those that it has stay.
+pub fn complete(environment: &mut Environment, ports: &BTreeMap<String, u16>, all: &[Environment]) -> Result<(), Fault> {
+    let mut taken: BTreeSet<u16> = all.iter().flat_map(|other| other.ports.values().copied()).collect();
+    for (service, wanted) in ports.iter().filter(|(service, _)| !environment.ports.contains_key(*service)).collect::<Vec<_>>() {
+        let port = free_port(service, *wanted, &taken, listens_nowhere)?;
+        taken.insert(port);
+        environment.ports.insert(service.clone(), port);
+    }
+    for name in SECRETS {
+        environment.secrets.entry(name.to_owned()).or_insert_with(|| random_word(32));
+    }
+    Ok(())
 }
 
 /// Names of components that have git working trees in a folder which is no environment yet.

@@ -3,11 +3,12 @@
 mod create;
 mod lease;
 
-pub use create::create;
+pub use create::{complete, create};
 pub use lease::{free_port, free_subnet, listens_nowhere};
 
 use crate::error::Fault;
 use crate::model::{Branch, EnvironmentId};
+pub use crate::release::DEBUG_PORT;
 use crate::release::{Catalog, Cuda, Mix, Release, mix_name};
 use crate::store::{Store, write_atomically};
 use anyhow::{Context, Result};
@@ -76,9 +77,6 @@ pub struct Home {
 
 /// The graph of services; the host's GPU, if it has one; services under the debugger.
 pub const COMPOSE_FILES: [&str; 3] = ["compose.yaml", "compose.gpu.yaml", "compose.debug.yaml"];
-
-/// How the lease of a debugger's port is called, before the service's name.
-pub const DEBUG_PORT: &str = "debug-";
 
 impl Environment {
     /// `.baibox/<id>`: the folder's name is the compose project's.

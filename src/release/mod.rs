@@ -26,6 +26,9 @@ use crate::python::{LockedBuild, LockedFile, PythonLock};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// How the lease of a debugger's port is called, before the service's name.
+pub const DEBUG_PORT: &str = "debug-";
+
 /// `release.toml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -312,6 +315,15 @@ impl Release {
 
     pub fn component(&self, name: &str) -> Option<&Component> {
         self.components.iter().find(|component| component.name == name)
+    }
+
+    /// Services that run a component's program: those that a debugger has a port for.
+    pub fn programs(&self) -> impl Iterator<Item = &str> {
+        self.ports.keys().filter_map(|lease| lease.strip_prefix(DEBUG_PORT))
+    }
+
+    pub fn image(&self, name: &str) -> Option<&ImageData> {
+        self.images.iter().find(|image| image.name == name)
     }
 
     /// Services of the graph; `true` marks those that run once.

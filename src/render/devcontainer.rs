@@ -4,7 +4,7 @@
 use super::{Inputs, Layout, as_json, dialect, render};
 use crate::environment::{DEBUG_PORT, Environment};
 use crate::plan::DEVELOPER;
-use crate::release::{Component, Cuda, Release};
+use crate::release::{Component, Cuda, ImageData, Release};
 use anyhow::{Context, Result};
 use handlebars::Handlebars;
 use serde_json::{Value, json};
@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 const TEMPLATE: &str = include_str!("../../devcontainer/devcontainer.json");
 
 pub const WORKSPACE: &str = "workspace";
+
+/// What brings browsers to programs in sessions, in releases that have it.
+const APP_PROXY: &str = "app-proxy-worker";
 
 /// Where debuggers listen inside of containers.
 const DEBUGGER: u16 = 5678;
@@ -60,6 +63,7 @@ pub fn exported_files(
     let mut files = render(environment, inputs, layout)?;
     // Nothing there lays debuggers over the graph.
     files.remove("compose.debug.yaml");
+    files.retain(|place, _| !place.starts_with("app-proxy-"));
     files.insert("trees.json".into(), format!("{:#}\n", json!(trees)));
     files.insert(".gitignore".into(), IGNORED.into());
     let mut files: BTreeMap<_, _> = files.into_iter().map(|(place, text)| (format!("baibox/{place}"), text)).collect();
@@ -85,6 +89,10 @@ fn file(
     let title = format!("Backend.AI {} · {title}", environment.branch);
     let service = component.map_or(WORKSPACE.to_owned(), |component| developed_in(&component.name));
     let mut run = vec!["agent", "storage-proxy", "webserver", WORKSPACE];
+    // The name of an app's host is lost where tools forward its port alone: clones have no app proxy.
+    if layout.exported.is_none() && release.services.contains_key(APP_PROXY) {
+        run.push(APP_PROXY);
+    }
     run.extend(component.map(|_| service.as_str()));
     let modules: Vec<&str> = match component {
         Some(component) => vec![&component.module],
@@ -182,6 +190,13 @@ fn attach(service: &str, host: &str, port: u16) -> Value {
     })
 }
 
+/// Whether the program of an image can be started where a component is developed: there is the configuration
+/// of the component of its name, or, in the tree of all, of those that look for it where they are started.
+fn runs_in(image: &ImageData, component: &Component) -> bool {
+    let looks_around = image.settings.cmd.len() == 3 && image.name != "agent";
+    image.name == component.name || (image.links == [component.name.as_str()] && looks_around)
+}
+
 /// What the debugger offers in a dev container: tests, the component's own program, running services.
 fn launch(environment: &Environment, release: &Release, component: Option<&Component>, layout: &Layout) -> Vec<Value> {
     let mut all = vec![json!({
@@ -192,17 +207,17 @@ fn launch(environment: &Environment, release: &Release, component: Option<&Compo
     if layout.exported.is_some() {
         return all;
     }
-    let program = component.and_then(|component| release.images.iter().find(|image| image.name == component.name));
-    if let Some([_, flag, module, arguments @ ..]) = program.map(|image| image.settings.cmd.as_slice())
-        && flag == "-m"
-        && let Some(component) = component
-    {
-        all.push(json!({
-            "name": format!("{}: launch (after `docker stop {}-{}-1`)", component.name, environment.id, component.name),
-            "type": "debugpy", "request": "launch", "module": module, "args": arguments,
-            "cwd": format!("{}/{}", layout.state, component.name), "justMyCode": false, "subProcess": true,
-            "console": "integratedTerminal",
-        }));
+    let own = |image: &&ImageData| component.is_some_and(|component| runs_in(image, component));
+    for image in release.images.iter().filter(own) {
+        let [_, flag, module, arguments @ ..] = image.settings.cmd.as_slice() else { continue };
+        if flag == "-m" {
+            all.push(json!({
+                "name": format!("{}: launch (after `docker stop {}-{}-1`)", image.name, environment.id, image.name),
+                "type": "debugpy", "request": "launch", "module": module, "args": arguments,
+                "cwd": format!("{}/{}", layout.state, image.name), "justMyCode": false, "subProcess": true,
+                "console": "integratedTerminal",
+            }));
+        }
     }
     let services = environment.ports.keys().filter_map(|lease| lease.strip_prefix(DEBUG_PORT));
     all.extend(services.map(|service| attach(service, service, DEBUGGER)));

@@ -81,7 +81,8 @@ pub fn example(release: &Release) -> Result<BTreeMap<String, String>> {
     let environment: Environment = serde_json::from_value(json!({
         "id": "example", "branch": release.branch, "folder": "/example", "ports": release.ports,
         "subnet": "10.213.0.0/24", "gateway": "10.213.0.1", "images": images,
-        "secrets": {"database": "secret", "storage-manager": "secret", "storage-client": "secret"},
+        "secrets": {"database": "secret", "storage-manager": "secret", "storage-client": "secret",
+            "app-proxy-api": "secret", "app-proxy-jwt": "secret", "app-proxy-permit": "secret"},
     }))?;
     let compute = release.images.iter().find(|image| image.name == "python").context("the release has no compute image")?;
     let inputs = Inputs {

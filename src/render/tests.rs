@@ -10,7 +10,8 @@ pub fn environment_of(branch: &str, folder: &str) -> Environment {
     let value = json!({
         "id": format!("dev{}", branch.replace('.', "")), "branch": branch, "folder": folder,
         "ports": release.ports, "subnet": "10.213.0.0/24", "gateway": "10.213.0.1",
-        "secrets": {"database": "d", "storage-manager": "m", "storage-client": "c"},
+        "secrets": {"database": "d", "storage-manager": "m", "storage-client": "c",
+            "app-proxy-api": "a", "app-proxy-jwt": "j", "app-proxy-permit": "p"},
         "ulimits": {"nofile": 20000},
         "images": release.images.iter().map(|image| (image.name.clone(), format!("baibox.local/{branch}/{}:0", image.name)))
             .collect::<BTreeMap<_, _>>(),
