@@ -2,7 +2,7 @@
 
 use super::{Context, lifecycle};
 use crate::environment::Environment;
-use crate::release::Release;
+use crate::release::{ImageData, Release};
 use anyhow::{Context as _, Result};
 use notify::{RecursiveMode, Watcher};
 use std::collections::BTreeSet;
@@ -47,14 +47,32 @@ pub async fn run(context: &Context, environment: &Environment) -> Result<()> {
     Ok(())
 }
 
-/// Services that run one of the changed modules: those whose image links its component.
+/// Services that run one of the changed modules: the one whose program it is of, or else those whose image links its component.
 fn services_of<'a>(release: &'a Release, folder: &Path, paths: &BTreeSet<PathBuf>) -> BTreeSet<&'a str> {
     let modules = paths.iter().filter(|path| path.extension().is_some_and(|ending| ending == "py"));
-    let changed: BTreeSet<&str> =
-        modules.filter_map(|path| path.strip_prefix(folder).ok()?.components().next()?.as_os_str().to_str()).collect();
-    let images = release.images.iter().filter(|image| image.links.iter().any(|link| changed.contains(link.as_str())));
+    let changed = modules.filter_map(|path| path.strip_prefix(folder).ok());
     // The workspace runs no program that could be stale.
-    images.map(|image| image.name.as_str()).filter(|name| release.component(name).is_some()).collect()
+    let programs: Vec<&ImageData> = release.programs().filter_map(|name| release.image(name)).collect();
+    let those = |path: &Path| {
+        let linked = |image: &&&'a ImageData| image.links.iter().any(|link| path.starts_with(link));
+        let own = |image: &&&'a ImageData| {
+            package(image).is_some_and(|package| path.iter().skip(2).collect::<PathBuf>().starts_with(package))
+        };
+        let linking: Vec<&ImageData> = programs.iter().filter(linked).copied().collect();
+        match linking.iter().filter(own).copied().collect::<Vec<_>>() {
+            none if none.is_empty() => linking,
+            own => own,
+        }
+    };
+    changed.flat_map(those).map(|image| image.name.as_str()).collect()
+}
+
+/// Folder of the package whose module a service runs: `ai/backend/manager` for `ai.backend.manager.server`.
+fn package(image: &ImageData) -> Option<PathBuf> {
+    match image.settings.cmd.as_slice() {
+        [_, flag, module, ..] if flag == "-m" => Some(module.rsplit_once('.')?.0.replace('.', "/").into()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -63,15 +81,21 @@ mod tests {
 
     #[test]
     fn a_changed_module_restarts_what_runs_it() {
-        let release = crate::release::Catalog::release("21.03").unwrap();
-        let check = |path: &str, wanted: &[&str]| {
-            let found = services_of(&release, Path::new("/e"), &[PathBuf::from(path)].into());
+        let of = |branch: &str| crate::release::Catalog::release(branch).unwrap();
+        let check_in = |release: &Release, path: &str, wanted: &[&str]| {
+            let found = services_of(release, Path::new("/e"), &[PathBuf::from(path)].into());
             assert_eq!(found.into_iter().collect::<Vec<_>>(), wanted, "{path}");
         };
+        let (components, one) = (of("21.03"), of("25.15"));
+        let check = |path: &str, wanted: &[&str]| check_in(&components, path, wanted);
         check("/e/manager/src/ai/backend/manager/server.py", &["manager"]);
         check("/e/common/src/ai/backend/common/types.py", &["agent", "manager", "storage-proxy"]);
         check("/e/client/src/ai/backend/client/session.py", &["webserver"]);
         check("/e/manager/src/x.pyc", &[]);
         check("/elsewhere/manager/src/x.py", &[]);
+        let all = ["agent", "app-proxy-coordinator", "app-proxy-worker", "manager", "storage-proxy", "webserver"];
+        check_in(&one, "/e/backend.ai/src/ai/backend/common/types.py", &all);
+        check_in(&one, "/e/backend.ai/src/ai/backend/manager/api/auth.py", &["manager"]);
+        check_in(&one, "/e/backend.ai/src/ai/backend/appproxy/worker/server.py", &["app-proxy-worker"]);
     }
 }
