@@ -119,11 +119,10 @@ async fn the_digests_of_made_up_images_are_known() {
     insta::assert_snapshot!(told(&outcome), @r"
     one: sha256:3ba9594c401a05134ddd646029016ac870a5109fa1a83396d08d3e3efac7e4da, manifest sha256:79a25de575d62508ef5bf7edbbf2ba916d0864eff0e7a1e2cc8946ff7828acc1
       sha256:ecc0196666e2e3b44800eef2b659421d42486ef33a64477e18003b2a024a3b19 Debian packages (3 for 2 images), 18944 bytes
-    two: sha256:50b437f545454b0e1fd15e7c5decc1286006a4e55964b101fc9d8d6548217fa8, manifest sha256:bf5b1ca412a6547e7bdeff4959a0107d17f756ff98cf39d4365b11d8be3e6459
+    two: sha256:d1879c2b73e3394aae8e18222ddc00fd3f1b103bcf2b17c8c68bb8a974ca6fd8, manifest sha256:1480d4ab9a959661d550c57e0381ca3ee6793ee91e5213d16d87abc0a58c9c91
       sha256:ecc0196666e2e3b44800eef2b659421d42486ef33a64477e18003b2a024a3b19 Debian packages (3 for 2 images), 18944 bytes
       sha256:e42bf6b987c9d5608b2ce83ecfe0df50f23224f62f54d894fd738a6bea5f6296 Python packages (2 for 1 images), 12288 bytes
-      sha256:b94cded626af90e4f6b27e093bf33951b379ff77d20d01cf222ea71e70dc49d7 links to sources (1 for 1 images), 6144 bytes
-      sha256:f1c12cb2dbdaa918b7a36958493de40e1e928a6db7a17f5c82575b4eb1217679 files (1 for 1 images), 2048 bytes
+      sha256:857e3da070d7f9132e10a9af67e160f23cc6c4bbdc80ee39091928d66b44ce2f links to sources, files (2 for 1 images), 7168 bytes
     ");
 }
 
@@ -163,11 +162,10 @@ async fn one_index_is_over_made_up_images_of_two_platforms() {
     insta::assert_snapshot!(told(&made[1].2), @r"
     one: sha256:7ed4a25d907034a52a665b4c89fec7b4acaa3b5b00ed0cd38baad4fe4353a20b, manifest sha256:8f5bb869c1b2457f176b0098205d6219a09d8a84c142617ae10180d4e08e3ef4
       sha256:b4aef9b4e0c0a64457646a399906601eb4b6722138620d08294c7cc1ee226170 Debian packages (3 for 2 images), 18944 bytes
-    two: sha256:02779a4ebd05a9fa1796932fa71936e9f73dc7738637261d02617f82aeb8d111, manifest sha256:35cb24e6b6bdf2a67e75e62a54224ee71db5b5db174711b55cc92e562a543626
+    two: sha256:25e8e08eab86b9b496312bf64f4b9ed3c3a5c2e1afb5786c95406031f42e5a2d, manifest sha256:c3cbac25cc006978473f90128fb4ec07f7f1ab6207a059408a2d4912d67822d1
       sha256:b4aef9b4e0c0a64457646a399906601eb4b6722138620d08294c7cc1ee226170 Debian packages (3 for 2 images), 18944 bytes
       sha256:e42bf6b987c9d5608b2ce83ecfe0df50f23224f62f54d894fd738a6bea5f6296 Python packages (2 for 1 images), 12288 bytes
-      sha256:b94cded626af90e4f6b27e093bf33951b379ff77d20d01cf222ea71e70dc49d7 links to sources (1 for 1 images), 6144 bytes
-      sha256:f1c12cb2dbdaa918b7a36958493de40e1e928a6db7a17f5c82575b4eb1217679 files (1 for 1 images), 2048 bytes
+      sha256:857e3da070d7f9132e10a9af67e160f23cc6c4bbdc80ee39091928d66b44ce2f links to sources, files (2 for 1 images), 7168 bytes
     ");
 }
 

@@ -241,9 +241,20 @@ impl Builder {
             output: Output::Everything,
             ..Step::default()
         };
-        let export = self.run_step(step).await?;
+        // What was there is read while the step runs.
+        let (export, known) = tokio::try_join!(self.run_step(step), self.below(below))?;
+        tokio::task::spawn_blocking(move || {
+            let mut changes = known.changes(std::io::BufReader::new(export.reopen()?))?;
+            debian::configure::seal(&mut changes);
+            Ok(changes)
+        })
+        .await?
+    }
+
+    /// What the step's layers hold.
+    async fn below(&self, layers: &[Vec<Digest>]) -> Result<Below> {
         let mut fragments = Vec::new();
-        for keys in below {
+        for keys in layers {
             fragments.extend(self.layer("step", keys).await?.fragments);
         }
         let store = self.store.clone();
@@ -252,9 +263,7 @@ impl Builder {
             for fragment in fragments {
                 known.add(std::io::BufReader::with_capacity(1 << 18, store.reader(&fragment)?))?;
             }
-            let mut changes = known.changes(std::io::BufReader::new(export.reopen()?))?;
-            debian::configure::seal(&mut changes);
-            Ok(changes)
+            Ok(known)
         })
         .await?
     }

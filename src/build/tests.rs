@@ -25,7 +25,7 @@ pub(super) fn builder(folder: &std::path::Path) -> (Builder, Arc<Fake>) {
 
 /// One image with a layer for each rank of `texts`.
 fn plan(texts: &[&str]) -> Plan {
-    let ranks = [Rank::Wheels, Rank::Links, Rank::Files];
+    let ranks = [Rank::Packages, Rank::Wheels, Rank::Files];
     let parts = texts.iter().zip(ranks).map(|(text, rank)| {
         let file = PlannedFile { mode: 0o644, content: text.repeat(2000) };
         Part::new(rank, Recipe::Files { title: (*text).to_owned(), files: [(format!("file-{text}"), file)].into() })
@@ -109,7 +109,7 @@ async fn two_makings_that_differ_are_told_apart_by_layer_fragment_path_and_field
     third.store.record_action(&plan.images[0].layers[1].fragments[0], &rotten).unwrap();
     let right = third.build(&plan, true).await.unwrap();
     let found = first_difference((&one.store, &left.images[0].1), (&third.store, &right.images[0].1), &plan.images[0], &plan);
-    assert_eq!(found.unwrap(), "layer 2 “links to sources (1 for 1 images)”, of two: `file-two`, mode: 0644 and 0600");
+    assert_eq!(found.unwrap(), "layer 2 “Python packages (1 for 1 images)”, of two: `file-two`, mode: 0644 and 0600");
 }
 
 #[tokio::test]

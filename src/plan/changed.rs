@@ -26,41 +26,63 @@ pub(super) fn packages<'a>(
     below: Option<&PythonLock>,
     asked: &[Asked<'a>],
 ) -> Result<BTreeMap<&'a str, Vec<Part>>> {
-    let of = |lock: &PythonLock, asked: &Asked| -> Result<Vec<Part>> {
-        let pins = lock.environments.get(asked.environment);
-        let pins =
-            pins.with_context(|| format!("the lock has no environment `{}` for the image `{}`", asked.environment, asked.image))?;
-        Ok(pins.iter().map(|pin| Part::new(Rank::Wheels, python_package(lock, pin, &asked.built_on))).collect())
-    };
-    let lay = |asked: &Asked| -> Result<Laid> {
-        let wanted = of(lock, asked)?;
+    let (mut now, mut before) = (Packages::new(lock), below.map(Packages::new));
+    let mut lay = |asked| -> Result<Laid> {
+        let wanted = now.of(asked)?;
         // An environment that is new lies on nothing.
-        Ok(match below.filter(|below| below.environments.contains_key(asked.environment)) {
+        Ok(match before.as_mut().filter(|before| before.lock.environments.contains_key(asked.environment)) {
             None => Laid { below: wanted, ..Laid::default() },
-            Some(below) => Laid::new(of(below, asked)?, wanted),
+            Some(before) => Laid::new(before.of(asked)?, wanted),
         })
     };
-    let laid = asked.iter().map(lay).collect::<Result<Vec<_>>>()?;
+    let laid = asked.iter().map(&mut lay).collect::<Result<Vec<_>>>()?;
+    let mut codes: BTreeMap<(&Digest, &Digest), Part> = BTreeMap::new();
     let mut stays: BTreeMap<&Replaced, BTreeSet<&Digest>> = BTreeMap::new();
     for laid in &laid {
         for replaced in &laid.replaced {
             stays.entry(replaced).or_default().extend(&laid.stays);
         }
     }
-    let parts = |asked: &Asked<'a>, laid: &Laid| {
+    let mut all = BTreeMap::new();
+    for (asked, laid) in asked.iter().zip(&laid) {
         let mut parts = Vec::new();
         for package in laid.below.iter().chain(&laid.above) {
-            let code = Recipe::ByteCode { of: package.key.clone(), on: asked.on.clone() };
-            parts.extend([package.clone(), Part::new(package.rank, code)]);
+            let recipe = || Recipe::ByteCode { of: package.key.clone(), on: asked.on.clone() };
+            let code = codes.entry((&package.key, &asked.on)).or_insert_with(|| Part::new(package.rank, recipe()));
+            parts.extend([package.clone(), Part { rank: package.rank, ..code.clone() }]);
         }
         for replaced in &laid.replaced {
             let stay = stays[replaced].iter().map(|key| (*key).clone()).collect();
             let recipe = Recipe::Without { package: replaced.old.clone(), stay, python: lock.python.clone() };
             parts.push(Part::new(Rank::Changed, recipe));
         }
-        (asked.image, parts)
-    };
-    Ok(asked.iter().zip(&laid).map(|(asked, laid)| parts(asked, laid)).collect())
+        all.insert(asked.image, parts);
+    }
+    Ok(all)
+}
+
+/// The packages of a lock. Images share most, and computing their keys is what planning takes: each is made once.
+struct Packages<'a> {
+    lock: &'a PythonLock,
+    /// By pin, and by what source distributions are built on.
+    made: BTreeMap<(&'a str, &'a Digest), Part>,
+}
+
+impl<'a> Packages<'a> {
+    fn new(lock: &'a PythonLock) -> Self {
+        Self { lock, made: BTreeMap::new() }
+    }
+
+    fn of(&mut self, asked: &'a Asked) -> Result<Vec<Part>> {
+        let pins = self.lock.environments.get(asked.environment);
+        let pins =
+            pins.with_context(|| format!("the lock has no environment `{}` for the image `{}`", asked.environment, asked.image))?;
+        let part = |pin: &'a String| {
+            let make = || Part::new(Rank::Wheels, python_package(self.lock, pin, &asked.built_on));
+            self.made.entry((pin, &asked.built_on)).or_insert_with(make).clone()
+        };
+        Ok(pins.iter().map(part).collect())
+    }
 }
 
 /// A package of the layers below that is not wanted, and what comes for it.

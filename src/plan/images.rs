@@ -14,13 +14,15 @@ pub fn plan(release: &Release, metadata: &BTreeMap<String, Metadata>) -> Result<
     let mut known = BTreeMap::new();
     for image in &release.images {
         // Packages are built and compiled on the first set alone, so that images share them.
-        for sets in [&image.packages[..], &image.packages[..1]] {
-            if !known.contains_key(sets) {
-                known.insert(sets, packages(release, sets)?);
+        for end in 1..=image.packages.len() {
+            let (below, set) = (&image.packages[..end - 1], &image.packages[end - 1]);
+            if !known.contains_key(&image.packages[..end]) {
+                let below = known.get(below).cloned().unwrap_or_default();
+                known.insert(&image.packages[..end], add(release, below, set)?);
             }
         }
     }
-    let compiler = compiler(release)?;
+    let compiler = compiler(release, &known)?;
     let python = python_packages(release, &known, compiler.as_ref())?;
     let wanted = release.images.iter().map(|image| wanted(release, image, metadata, &known, &python));
     let mut plan = Plan::new(&format!("baibox.local/{}", release.branch), wanted.collect::<Result<Vec<_>>>()?);
@@ -34,15 +36,18 @@ pub fn plan(release: &Release, metadata: &BTreeMap<String, Metadata>) -> Result<
 }
 
 /// What source distributions are compiled on, where the lock has it.
-fn compiler(release: &Release) -> Result<Option<Packages>> {
-    let below = release.debian.get(COMPILER).and_then(|set| set.on.clone());
-    match below.filter(|_| release.debian_lock.contains_key(COMPILER)) {
-        Some(below) => packages(release, &[below, COMPILER.to_owned()]).map(Some),
-        None => Ok(None),
-    }
+fn compiler(release: &Release, known: &BTreeMap<&[String], Packages>) -> Result<Option<Packages>> {
+    let below = release.debian.get(COMPILER).and_then(|set| set.on.as_ref());
+    let Some(below) = below.filter(|_| release.debian_lock.contains_key(COMPILER)) else { return Ok(None) };
+    let below = match known.get(std::slice::from_ref(below)) {
+        Some(below) => below.clone(),
+        None => add(release, Packages::default(), below)?,
+    };
+    add(release, below, COMPILER).map(Some)
 }
 
 /// The keys of a package set's layers, and the recipes behind them.
+#[derive(Clone, Default)]
 struct Packages {
     parts: Vec<Part>,
     layers: Vec<Vec<Digest>>,
@@ -62,38 +67,36 @@ impl Packages {
 }
 
 /// The sets lie on each other: each that is configured adds a layer of packages and one of their configuration.
-fn packages(release: &Release, sets: &[String]) -> Result<Packages> {
-    let mut all = Packages { parts: Vec::new(), layers: Vec::new(), configured: None, steps: Vec::new(), cpython: None };
-    for (position, name) in sets.iter().enumerate() {
-        let set = &release.debian[name];
-        let debs = release.debian_lock.get(name).with_context(|| {
-            Fault::new(format!("the package set `{name}` of release {} is not locked", release.branch))
-                .hint(format!("type `baibox lock --branch {} --update`", release.branch))
-        })?;
-        let never = set.options.database == crate::debian::unpack::Database::Static;
-        let (rank, next) =
-            if position == 0 { (Rank::Packages, Rank::Configured) } else { (Rank::MorePackages, Rank::MoreConfigured) };
-        let mut parts = Vec::new();
-        if position == 0 {
-            parts.push(Part::new(rank, if never { Recipe::DebianBase } else { Recipe::DebianSkeleton }));
-        }
-        for deb in debs {
-            parts.push(Part::new(rank, Recipe::Deb { deb: deb.clone(), options: set.options.of_package(&deb.name) }));
-        }
-        if !never {
-            let debs = parts.iter().filter(|part| matches!(part.recipe, Recipe::Deb { .. }));
-            let packages = debs.map(|part| part.key.clone()).collect();
-            parts.push(Part::new(rank, Recipe::DebianDatabase { packages, below: all.configured.clone() }));
-        }
-        all.layers.push(parts.iter().map(|part| part.key.clone()).collect());
-        all.parts.extend(parts);
-        if !never {
-            let part = Part::new(next, Recipe::DebianConfigured { below: all.layers.clone(), again: position > 0 });
-            all.configured = Some(part.key.clone());
-            all.steps.insert(0, part.key.clone());
-            all.layers.push(vec![part.key.clone()]);
-            all.parts.push(part);
-        }
+fn add(release: &Release, below: Packages, name: &str) -> Result<Packages> {
+    let mut all = below;
+    let first = all.parts.is_empty();
+    let set = &release.debian[name];
+    let debs = release.debian_lock.get(name).with_context(|| {
+        Fault::new(format!("the package set `{name}` of release {} is not locked", release.branch))
+            .hint(format!("type `baibox lock --branch {} --update`", release.branch))
+    })?;
+    let never = set.options.database == crate::debian::unpack::Database::Static;
+    let (rank, next) = if first { (Rank::Packages, Rank::Configured) } else { (Rank::MorePackages, Rank::MoreConfigured) };
+    let mut parts = Vec::new();
+    if first {
+        parts.push(Part::new(rank, if never { Recipe::DebianBase } else { Recipe::DebianSkeleton }));
+    }
+    for deb in debs {
+        parts.push(Part::new(rank, Recipe::Deb { deb: deb.clone(), options: set.options.of_package(&deb.name) }));
+    }
+    if !never {
+        let debs = parts.iter().filter(|part| matches!(part.recipe, Recipe::Deb { .. }));
+        let packages = debs.map(|part| part.key.clone()).collect();
+        parts.push(Part::new(rank, Recipe::DebianDatabase { packages, below: all.configured.clone() }));
+    }
+    all.layers.push(parts.iter().map(|part| part.key.clone()).collect());
+    all.parts.extend(parts);
+    if !never {
+        let part = Part::new(next, Recipe::DebianConfigured { below: all.layers.clone(), again: !first });
+        all.configured = Some(part.key.clone());
+        all.steps.insert(0, part.key.clone());
+        all.layers.push(vec![part.key.clone()]);
+        all.parts.push(part);
     }
     all.cpython = release.cpython.as_ref().zip(all.configured.clone()).map(|(build, on)| {
         let input = Input { file: build.file.clone(), digest: build.sha256.clone() };

@@ -167,6 +167,11 @@ impl Rank {
             Self::Files => "files",
         }
     }
+    /// Small things that change often. Where they begin, an image stands on what no other has, so engines
+    /// unpack them for each image alone, layer by layer: one layer takes the least time.
+    fn is_topmost(self) -> bool {
+        self >= Self::Changed
+    }
 }
 
 /// One fragment of an image; its key is computed once.
@@ -221,7 +226,7 @@ pub struct Plan {
 
 impl Plan {
     /// Cuts layers: fragments of one rank that are used by the same images share a
-    /// layer, the most used below.
+    /// layer, the most used below; the topmost ranks of an image are one layer.
     pub fn new(prefix: &str, wanted: Vec<Wanted>) -> Self {
         let mut plan = Self::default();
         let mut users: BTreeMap<(Rank, Digest), BTreeSet<usize>> = BTreeMap::new();
@@ -234,22 +239,30 @@ impl Plan {
                 plan.recipes.entry(key.clone()).or_insert_with(|| recipe.clone());
             }
         }
-        // By rank and images that use it: what goes in a layer, with its position.
+        // By rank and images that use it: what goes in a layer, with its place there.
         let mut layers = BTreeMap::<(Rank, BTreeSet<usize>), Vec<_>>::new();
         for ((rank, key), set) in users {
-            let position = order[&(rank, key.clone())];
-            layers.entry((rank, set)).or_default().push((position, key));
+            let place = (rank, order[&(rank, key.clone())], key);
+            if rank.is_topmost() {
+                for image in set {
+                    layers.entry((Rank::Changed, [image].into())).or_default().push(place.clone());
+                }
+            } else {
+                layers.entry((rank, set)).or_default().push(place);
+            }
         }
         for (index, image) in wanted.into_iter().enumerate() {
             let mut mine: Vec<_> = layers.iter().filter(|((_, set), _)| set.contains(&index)).collect();
             mine.sort_by_key(|((rank, set), _)| (*rank, std::cmp::Reverse(set.len()), set.clone()));
             let layers: Vec<LayerPlan> = mine
                 .into_iter()
-                .map(|((rank, set), fragments)| {
+                .map(|((_, set), fragments)| {
                     let mut fragments = fragments.clone();
                     fragments.sort();
-                    let fragments: Vec<Digest> = fragments.into_iter().map(|(_, key)| key).collect();
-                    LayerPlan { title: format!("{} ({} for {} images)", rank.title(), fragments.len(), set.len()), fragments }
+                    let ranks: BTreeSet<Rank> = fragments.iter().map(|(rank, ..)| *rank).collect();
+                    let titles: Vec<&str> = ranks.into_iter().map(Rank::title).collect();
+                    let title = format!("{} ({} for {} images)", titles.join(", "), fragments.len(), set.len());
+                    LayerPlan { title, fragments: fragments.into_iter().map(|(.., key)| key).collect() }
                 })
                 .collect();
             let keys: Vec<Digest> = layers.iter().map(LayerPlan::key).collect();
@@ -360,6 +373,23 @@ mod tests {
         assert_eq!(titles(0), ["all", "two", "own"]);
         assert_eq!(plan.images[0].layers[0], plan.images[2].layers[0]);
         assert_eq!(plan.images[0].layers[1], plan.images[1].layers[1]);
+    }
+
+    #[test]
+    fn what_is_on_top_is_one_layer_of_each_image() {
+        let parts = |link: &str| {
+            let ranks = [(Rank::Files, "files"), (Rank::Links, link), (Rank::Changed, "changed"), (Rank::Wheels, "wheels")];
+            ranks.map(|(rank, title)| Part::new(rank, files(title))).to_vec()
+        };
+        let wanted = ["a", "b"].map(|name| Wanted { name: name.into(), parts: parts(name), settings: Settings::default() });
+        let plan = Plan::new("x", wanted.to_vec());
+        for image in &plan.images {
+            let titles: Vec<_> = image.layers.iter().map(|layer| layer.title.as_str()).collect();
+            let top = "changed Python packages, links to sources, files (3 for 1 images)";
+            assert_eq!(titles, ["Python packages (1 for 2 images)", top]);
+            let inside: Vec<_> = image.layers[1].fragments.iter().map(|key| plan.recipes[key].title()).collect();
+            assert_eq!(inside, ["changed", &image.name, "files"]);
+        }
     }
 
     #[test]

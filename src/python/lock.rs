@@ -124,7 +124,8 @@ impl PythonLock {
     }
 
     pub fn file(&self, pin: &str) -> Option<&LockedFile> {
-        self.files.iter().find(|file| file.pin() == pin)
+        let (name, version) = pin.split_once(' ')?;
+        self.files.iter().find(|file| file.name == name && file.version == version)
     }
 }
 
