@@ -155,6 +155,28 @@ fn started(process: u32) -> Option<String> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19).map(str::to_owned)
 }
 
+/// Starts a process that has one core for itself and all that it starts in turn.
+#[cfg(target_os = "linux")]
+pub fn on_one_core<T>(start: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<T> {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    // A new process gets the cores of the thread that starts it.
+    let before = sched_getaffinity(None)?;
+    let mut one = CpuSet::new();
+    if let Some(core) = (0..CpuSet::MAX_CPU).find(|core| before.is_set(*core)) {
+        one.set(core);
+        sched_setaffinity(None, &one)?;
+    }
+    let started = start();
+    sched_setaffinity(None, &before)?;
+    started
+}
+
+/// Where processes cannot be bound to cores, it has all.
+#[cfg(not(target_os = "linux"))]
+pub fn on_one_core<T>(start: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<T> {
+    start()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -121,7 +121,7 @@ def main():
     for folder in sorted(sdists.iterdir(), key=lambda path: int(path.name)):
         (archive,) = folder.iterdir()
         jobs.append((archive, trees / folder.name, wheels / folder.name))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         faults = [fault for fault in pool.map(one, jobs) if fault]
     if faults:
         sys.exit("\n".join(faults))

@@ -55,7 +55,7 @@ def main():
     os.umask(0o022)
     warnings.simplefilter("ignore")
     os.makedirs(out, exist_ok=True)
-    most, running = max(2, os.cpu_count() or 2), {}
+    most, running = len(os.sched_getaffinity(0)), {}
 
     def reap():
         child, status = os.wait()

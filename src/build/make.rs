@@ -223,7 +223,11 @@ impl Builder {
         Ok((self.step_image(&base).await?, interpreter))
     }
 
-    pub(super) async fn run_step(&self, step: Step) -> Result<tempfile::NamedTempFile> {
+    pub(super) async fn run_step(&self, mut step: Step) -> Result<tempfile::NamedTempFile> {
+        if self.one_core {
+            // Of util-linux, which every Debian has.
+            step.command.splice(0..0, ["taskset", "--cpu-list", "0"].map(String::from));
+        }
         let output = tempfile::NamedTempFile::new_in(self.store.temporary())?;
         self.engine.run_step(&step, output.path()).await?;
         Ok(output)

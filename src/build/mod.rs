@@ -53,6 +53,8 @@ pub struct Builder {
     pub steps: Arc<std::sync::Mutex<BTreeSet<String>>>,
     /// Permits of one MiB each, so that archives unpacked at once fit in [`MEMORY`].
     pub memory: Arc<tokio::sync::Semaphore>,
+    /// Steps run on one core, so that a difference would be seen.
+    pub one_core: bool,
     /// Nothing that is built or read is pruned while a builder is there.
     pub lease: Option<Arc<StoreLock>>,
 }

@@ -18,6 +18,7 @@ pub(super) fn builder(folder: &std::path::Path) -> (Builder, Arc<Fake>) {
         ui: Ui::new(true),
         steps: Arc::default(),
         memory: Arc::new(tokio::sync::Semaphore::new(MEMORY as usize)),
+        one_core: false,
         lease: None,
     };
     (builder, engine)

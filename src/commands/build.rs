@@ -301,6 +301,7 @@ pub async fn builder_without_lease(context: &Context) -> Result<Builder> {
         ui: context.ui.clone(),
         steps: Arc::default(),
         memory: Arc::new(tokio::sync::Semaphore::new(MEMORY as usize)),
+        one_core: false,
         lease: None,
     })
 }

@@ -1,10 +1,11 @@
 //! The same images a second time: in a store of its own, by a process of other surroundings.
 
 use super::{Context, build, platform};
-use crate::build::{Outcome, first_difference};
+use crate::build::{Builder, Outcome, first_difference};
 use crate::cli::Rebuild;
 use crate::environment::Environment;
 use crate::error::Fault;
+use crate::host;
 use crate::model::EnvironmentId;
 use crate::oci::Image;
 use crate::plan::{Plan, Recipe};
@@ -56,18 +57,12 @@ fn share_downloads(from: &Store, to: &Store, plan: &Plan) -> Result<()> {
 
 async fn in_other_surroundings(environment: &Environment, cache: &std::path::Path) -> Result<Vec<(String, Image)>> {
     let program = std::env::current_exe().context("this program does not know where it is")?;
-    let output = tokio::process::Command::new(program)
-        .args(["--json", "rebuild", environment.id.as_str()])
-        .arg(&environment.folder)
-        .env("XDG_CACHE_HOME", cache)
-        .envs(SURROUNDINGS)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .context("cannot start the second build")?
-        .wait_with_output()
-        .await?;
+    let mut command = tokio::process::Command::new(program);
+    command.args(["--json", "rebuild", environment.id.as_str()]).arg(&environment.folder);
+    command.env("XDG_CACHE_HOME", cache).envs(SURROUNDINGS);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+    let started = host::on_one_core(|| command.spawn()).context("cannot start the second build")?;
+    let output = started.wait_with_output().await?;
     // What went wrong stands above, in its own words.
     anyhow::ensure!(output.status.success(), Fault::new("the second build failed"));
     serde_json::from_slice(&output.stdout).context("the second build did not say what it made")
@@ -78,7 +73,7 @@ pub async fn rebuild(context: &Context, options: &Rebuild) -> Result<()> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(UMASK));
     let environment = Environment::load(&options.folder, &EnvironmentId::parse(&options.id)?)?;
     let (release, _) = platform::here(context, &environment).await?;
-    let builder = build::builder(context).await?;
+    let builder = Builder { one_core: true, ..build::builder(context).await? };
     let outcome = builder.build(&build::plan(&environment.folder, &release)?, true).await?;
     context.print(&outcome.images, "")
 }

@@ -173,6 +173,31 @@ mod tests {
         run_git(tree, &[&WHO[..], &["commit", "--quiet", "--message", file]].concat()).await.unwrap();
     }
 
+    #[tokio::test]
+    async fn the_commit_is_the_one_that_git_tells_however_it_is_kept() {
+        let (folder, tree) = cloned().await;
+        let other = folder.path().join("other");
+        let place = other.display().to_string();
+        let steps: [&[&str]; 7] = [
+            &["status"],
+            &["pack-refs", "--all"],
+            &["checkout", "--quiet", "-b", "deep/branch"],
+            &["checkout", "--quiet", "--detach"],
+            &["worktree", "add", "--quiet", "-b", "beside", &place],
+            &["symbolic-ref", "refs/heads/alias", "refs/heads/21.03"],
+            &["symbolic-ref", "HEAD", "refs/heads/alias"],
+        ];
+        for step in steps {
+            run_git(&tree, step).await.unwrap();
+            for tree in [&tree, &other].into_iter().filter(|tree| tree.exists()) {
+                let told = run_git(tree, &["rev-parse", "HEAD"]).await.unwrap();
+                assert_eq!(super::commit(tree).await.unwrap(), told, "{step:?}");
+            }
+        }
+        run_git(&tree, &["checkout", "--quiet", "--orphan", "empty"]).await.unwrap();
+        assert_eq!(super::commit(&tree).await.unwrap(), "");
+    }
+
     async fn clone(folder: &tempfile::TempDir, repository: &str, reference: &str, into: &Path) -> Result<()> {
         let store = Store::open(&folder.path().join("store")).unwrap();
         let found = find(&format!("file://{}/{repository}", folder.path().display()), reference).await?;
