@@ -1,5 +1,6 @@
 //! What a container changed: its exported file system beside the fragments it stood on.
 
+use super::Builder;
 use crate::model::Digest;
 use crate::oci::{Node, Tree};
 use anyhow::{Context, Result, bail};
@@ -69,6 +70,25 @@ fn content_of(node: &Node) -> Option<Bytes> {
     match node {
         Node::File { content, .. } => Some(content.clone()),
         _ => None,
+    }
+}
+
+impl Builder {
+    /// What a step's layers hold.
+    pub(super) async fn below(&self, layers: &[Vec<Digest>]) -> Result<Below> {
+        let mut fragments = Vec::new();
+        for keys in layers {
+            fragments.extend(self.layer("step", keys).await?.fragments);
+        }
+        let store = self.store.clone();
+        tokio::task::spawn_blocking(move || {
+            let mut known = Below::default();
+            for fragment in fragments {
+                known.add(std::io::BufReader::with_capacity(1 << 18, store.reader(&fragment)?))?;
+            }
+            Ok(known)
+        })
+        .await?
     }
 }
 

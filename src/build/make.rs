@@ -1,7 +1,6 @@
 //! How each recipe becomes a fragment.
 
 use super::Builder;
-use super::difference::Below;
 use super::tasks::{self, Task};
 use crate::debian;
 use crate::engine::{Output, Step};
@@ -251,23 +250,6 @@ impl Builder {
             let mut changes = known.changes(std::io::BufReader::new(export.reopen()?))?;
             debian::configure::seal(&mut changes);
             Ok(changes)
-        })
-        .await?
-    }
-
-    /// What the step's layers hold.
-    async fn below(&self, layers: &[Vec<Digest>]) -> Result<Below> {
-        let mut fragments = Vec::new();
-        for keys in layers {
-            fragments.extend(self.layer("step", keys).await?.fragments);
-        }
-        let store = self.store.clone();
-        tokio::task::spawn_blocking(move || {
-            let mut known = Below::default();
-            for fragment in fragments {
-                known.add(std::io::BufReader::with_capacity(1 << 18, store.reader(&fragment)?))?;
-            }
-            Ok(known)
         })
         .await?
     }
