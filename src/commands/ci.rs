@@ -8,11 +8,11 @@ use crate::engine::{Engine, Facts};
 use crate::environment::{self, Environment, Home};
 use crate::error::{self, Exit, Fault};
 use crate::model::EnvironmentId;
-use crate::release::{Catalog, Component, Release};
+use crate::release::{Catalog, Component, Era, Release};
 use crate::render::{developed_in, tested_by};
 use crate::{host, source, stack};
 use anyhow::{Context as _, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -35,7 +35,7 @@ struct Run {
 
 pub async fn run(context: &Context, options: &Ci) -> Result<()> {
     let release = Catalog::release(context.branch(&options.branch)?.as_str())?;
-    let components = options.component.iter().map(|name| component(&release, name)).collect::<Result<Vec<_>, _>>()?;
+    let components = options.component.iter().map(|name| Tested::of(&release, name)).collect::<Result<Vec<_>>>()?;
     let output = std::path::absolute(&options.output)?;
     empty(&output)?;
     let here = std::env::current_dir().context("the current folder cannot be read")?;
@@ -95,11 +95,47 @@ async fn end(context: &Context, options: &Ci, environment: &mut Environment, cut
     Ok(())
 }
 
-fn component<'a>(release: &'a Release, name: &str) -> Result<&'a Component, Fault> {
-    release.component(name).ok_or_else(|| {
-        let known: Vec<&str> = release.components.iter().map(|component| component.name.as_str()).collect();
-        Fault::usage(format!("release {} has no component `{name}`", release.branch)).hint(format!("it has {}", known.join(", ")))
-    })
+/// What tests are of: a component, or one of those that the one repository holds.
+struct Tested<'a> {
+    /// As it was asked for.
+    name: String,
+    component: &'a Component,
+    /// Where its tests may be in the tree.
+    folders: Vec<String>,
+}
+
+impl Tested<'_> {
+    fn of<'a>(release: &'a Release, name: &str) -> Result<Tested<'a>> {
+        let tested = |component, folders| Tested { name: name.to_owned(), component, folders };
+        if let Some(component) = release.component(name) {
+            return Ok(tested(component, vec!["tests".into()]));
+        }
+        let mut known: Vec<String> = release.components.iter().map(|component| component.name.clone()).collect();
+        if let (Era::Monorepo, [tree]) = (release.era, release.components.as_slice()) {
+            let parts = Catalog::row(&release.branch)?.components;
+            if parts.contains_key(name) {
+                return Ok(tested(tree, vec![format!("tests/{name}"), format!("tests/unit/{name}")]));
+            }
+            known.extend(parts.into_keys());
+        }
+        Err(Fault::usage(format!("release {} has no component `{name}`", release.branch))
+            .hint(format!("it has {}", known.join(", ")))
+            .into())
+    }
+
+    /// Those of its folders that the tree has.
+    fn there(&self, trees: &Path) -> Vec<String> {
+        let tree = trees.join(&self.component.name);
+        self.folders.iter().filter(|folder| tree.join(folder).is_dir()).cloned().collect()
+    }
+
+    /// What pytest is told before what the person says, who may name tests by their paths.
+    fn words(&self, trees: &Path, said: &[String]) -> Vec<String> {
+        if self.name == self.component.name || said.iter().any(|word| word.starts_with("tests/")) {
+            return Vec::new();
+        }
+        self.there(trees)
+    }
 }
 
 /// What an earlier run left there would be taken for this one's.
@@ -132,7 +168,7 @@ fn create(context: &Context, release: &Release, subnets: &[String], home: Home) 
     Ok(environment)
 }
 
-async fn work(context: &Context, options: &Ci, components: &[&Component], run: &mut Run, output: &Path) -> Result<()> {
+async fn work(context: &Context, options: &Ci, components: &[Tested<'_>], run: &mut Run, output: &Path) -> Result<()> {
     let references = sources::references(&options.sources, &run.release)?;
     sources::bring(context, &options.sources, &run.environment.folder, &run.release, &references).await?;
     for component in &run.release.components {
@@ -140,9 +176,9 @@ async fn work(context: &Context, options: &Ci, components: &[&Component], run: &
         run.sources.insert(component.name.clone(), source::provenance(&tree).await?.without_secrets());
     }
     // Said before anything is built.
-    let lacks = |component: &&&Component| !run.environment.folder.join(&component.name).join("tests").is_dir();
-    if let Some(component) = components.iter().find(lacks).filter(|_| options.pytest.is_empty()) {
-        return Err(no_tests(&component.name).into());
+    let trees = run.environment.folder.clone();
+    if let Some(tested) = components.iter().find(|tested| tested.there(&trees).is_empty()).filter(|_| options.pytest.is_empty()) {
+        return Err(no_tests(&tested.name).into());
     }
     if let Some(cache) = &options.cache {
         pull::warm(context, &run.environment, cache).await?;
@@ -156,16 +192,17 @@ async fn work(context: &Context, options: &Ci, components: &[&Component], run: &
     if options.full {
         lifecycle::bring_up(context, &run.environment).await?;
     }
-    let names: Vec<&str> = components.iter().map(|component| component.name.as_str()).collect();
-    develop(context, &run.environment, &names).await?;
-    for component in components {
-        let usual: &[String] = if options.full { &[] } else { &component.tests };
-        let words: Vec<String> = usual.iter().chain(&options.pytest).cloned().collect();
-        run.pytest.insert(component.name.clone(), words.clone());
+    let names: BTreeSet<&str> = components.iter().map(|tested| tested.component.name.as_str()).collect();
+    develop(context, &run.environment, &names.into_iter().collect::<Vec<_>>()).await?;
+    for tested in components {
+        let Tested { name, component, .. } = tested;
+        let mut words = if options.full { Vec::new() } else { component.tests.clone() };
+        words.extend(tested.words(&trees, &options.pytest).into_iter().chain(options.pytest.clone()));
+        run.pytest.insert(name.clone(), words.clone());
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let log = output.join("logs").join(format!("{}-tests.log", component.name));
-        let report = test(context, &run.environment, component, &words, &log).await?;
-        run.reports.insert(component.name.clone(), report);
+        let log = output.join("logs").join(format!("{name}-tests.log"));
+        let report = test(context, &run.environment, (component, name), &words, &log).await?;
+        run.reports.insert(name.clone(), report);
     }
     Ok(())
 }
@@ -224,15 +261,15 @@ async fn until(engine: &dyn Engine, container: &str, what: &str, condition: &str
     Ok(())
 }
 
-/// Runs the component's own tests in its service, and keeps what they say in `log`; their failure is no error here.
+/// Runs tests in the component's service, and keeps what they say in `log`; their failure is no error here.
+/// The report has the name that is given.
 pub async fn test(
     context: &Context,
     environment: &Environment,
-    component: &Component,
+    (component, name): (&Component, &str),
     arguments: &[&str],
     log: &Path,
 ) -> Result<Report> {
-    let name = &component.name;
     let stage = context.ui.stage(&format!("test {name}"));
     stage.note("pytest");
     let junit = environment.state_folder().join(format!("junit-{name}.xml"));
@@ -241,7 +278,7 @@ pub async fn test(
     words.extend(arguments);
     // One stream, in the order in which it was said.
     let mut child = stack::compose(environment)
-        .args(["exec", "-T", "--user", "dev", &developed_in(name), "/bin/sh", "-c", "exec \"$@\" 2>&1", "sh"])
+        .args(["exec", "-T", "--user", "dev", &developed_in(&component.name), "/bin/sh", "-c", "exec \"$@\" 2>&1", "sh"])
         .args(&words)
         .stdout(Stdio::piped())
         .kill_on_drop(true)

@@ -15,7 +15,7 @@ pub async fn run(context: &Context, options: &Test) -> Result<()> {
     let state = environment.state_folder();
     let log = state.join(format!("tests-{}.log", component.name));
     let words: Vec<&str> = component.tests.iter().chain(&options.pytest).map(String::as_str).collect();
-    let report = runs::test(context, environment, component, &words, &log).await?;
+    let report = runs::test(context, environment, (component, &component.name), &words, &log).await?;
     let path = match &options.junit {
         Some(path) => std::path::absolute(path)?,
         None => state.join(format!("junit-{}.xml", component.name)),
