@@ -14,11 +14,15 @@ import tarfile
 import urllib.parse
 
 import yaml
-from baibox_docker import Engine, create, progress, value
+from baibox_docker import Engine, create, progress, published, value
 
-KNOWN = {"build", "command", "depends_on", "environment", "image", "network_mode"}
+KNOWN = {
+    "build", "command", "depends_on", "environment", "hostname", "image", "network_mode", "networks", "ports", "user", "volumes",
+}
+VERSION = "2.0.0"
 PROJECT = "ai.baibox.tests.project"
-PLACE = "ai.baibox.tests.service"
+# Tests read the label of the real program.
+PLACE = "com.docker.compose.service"
 
 
 def filled(text):
@@ -74,12 +78,28 @@ def up(project, path, services):
         variables = service.get("environment", [])
         if isinstance(variables, dict):
             variables = [f"{variable}={content}" for variable, content in variables.items()]
+        ports = published(service.get("ports", []))
         config = {
             "Image": image,
             "Env": variables,
             "Labels": {PROJECT: project, PLACE: name},
-            "HostConfig": {"NetworkMode": service.get("network_mode", "default")},
+            "ExposedPorts": {port: {} for port in ports},
+            "HostConfig": {
+                "NetworkMode": service.get("network_mode", "default"),
+                "PortBindings": ports,
+                "Mounts": [
+                    {"Type": mount["type"], "Source": mount["source"], "Target": mount["target"]}
+                    for mount in service.get("volumes", [])
+                ],
+            },
         }
+        if "network_mode" not in service:
+            # Whatever networks a file names, it has the tests' one, where services find each other by these.
+            names = [name, service["hostname"]] if "hostname" in service else [name]
+            config["NetworkingConfig"] = {"EndpointsConfig": {"default": {"Aliases": names}}}
+        for place, key in (("Hostname", "hostname"), ("User", "user")):
+            if key in service:
+                config[place] = str(service[key])
         if command := service.get("command"):
             config["Cmd"] = shlex.split(command) if isinstance(command, str) else command
         value("POST", f"/containers/{create(f'{project}-{name}-1', config)}/start")
@@ -90,8 +110,8 @@ def containers(project, all):
     return value("GET", f"/containers/json?{urllib.parse.urlencode({'filters': filters, 'all': int(all)})}")
 
 
-def ps(project):
-    found = containers(project, all=False)
+def ps(project, all):
+    found = containers(project, all)
     print(json.dumps([
         {
             "ID": container["Id"],
@@ -111,6 +131,9 @@ def down(project):
 
 
 def main(arguments):
+    if arguments[:1] == ["version"]:
+        # As the program prints it for `--format json`, which is how tests ask.
+        return print(json.dumps({"version": VERSION}))
     parser = argparse.ArgumentParser("docker compose")
     parser.add_argument("-p", "--project-name", required=True)
     parser.add_argument("-f", "--file", required=True)
@@ -119,12 +142,13 @@ def main(arguments):
     verb.add_argument("-d", "--detach", action="store_true", required=True)
     verb.add_argument("--build", action="store_true")
     verb = verbs.add_parser("ps")
+    verb.add_argument("-a", "--all", action="store_true")
     verb.add_argument("--format", choices=["json"], required=True)
     verbs.add_parser("down")
     wanted = parser.parse_args(arguments)
     if wanted.verb == "up":
         up(wanted.project_name, wanted.file, read(wanted.file))
     elif wanted.verb == "ps":
-        ps(wanted.project_name)
+        ps(wanted.project_name, wanted.all)
     else:
         down(wanted.project_name)

@@ -68,17 +68,25 @@ def load(arguments):
     progress(Engine().ask("POST", "/images/load?quiet=1", archive, "application/x-tar"))
 
 
-def execute(arguments):
-    container, *command = arguments
-    config = {"AttachStdout": True, "AttachStderr": True, "Cmd": command}
-    made = value("POST", f"/containers/{container}/exec", config)["Id"]
-    # The engine answers as a plain stream of frames: channel, three zeros, length, bytes.
-    stream = Engine().ask("POST", f"/exec/{made}/start", json.dumps({"Detach": False, "Tty": False}))
+def show(stream):
+    """What the engine answers as frames: channel, three zeros, length, bytes."""
     while len(head := stream.read(8)) == 8:
         channel, length = struct.unpack(">BxxxL", head)
         out = sys.stderr if channel == 2 else sys.stdout
         out.buffer.write(stream.read(length))
         out.flush()
+
+
+def logs(names):
+    for name in names:
+        show(Engine().ask("GET", f"/containers/{name}/logs?stdout=1&stderr=1"))
+
+
+def execute(arguments):
+    container, *command = arguments
+    config = {"AttachStdout": True, "AttachStderr": True, "Cmd": command}
+    made = value("POST", f"/containers/{container}/exec", config)["Id"]
+    show(Engine().ask("POST", f"/exec/{made}/start", json.dumps({"Detach": False, "Tty": False})))
     sys.exit(value("GET", f"/exec/{made}/json")["ExitCode"])
 
 
@@ -94,6 +102,20 @@ def create(name, config):
     return value("POST", path, config)["Id"]
 
 
+def seconds(text):
+    """`2s` as nanoseconds."""
+    return int(float(text.removesuffix("s")) * 1_000_000_000)
+
+
+def published(texts):
+    """`[[ADDRESS:]PORT:]PORT` of each, as the engine takes them."""
+    ports = {}
+    for text in texts:
+        here, _, there = text.rpartition(":")
+        ports[f"{there}/tcp"] = [{"HostPort": here.rpartition(":")[2]}]
+    return ports
+
+
 def run(arguments):
     parser = argparse.ArgumentParser("docker run")
     parser.add_argument("-d", "--detach", action="store_true", required=True)
@@ -101,17 +123,25 @@ def run(arguments):
     parser.add_argument("-e", "--env", action="append", default=[])
     parser.add_argument("-p", "--publish", action="append", default=[], metavar="[HOST:]PORT")
     parser.add_argument("-P", "--publish-all", action="store_true")
+    parser.add_argument("-u", "--user")
+    parser.add_argument("--health-cmd")
+    parser.add_argument("--health-interval", type=seconds)
+    parser.add_argument("--health-start-period", type=seconds)
     parser.add_argument("--rm", action="store_true")
     parser.add_argument("image")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     wanted = parser.parse_args(arguments)
-    ports = {}
-    for text in wanted.publish:
-        here, _, there = text.rpartition(":")
-        ports[f"{there}/tcp"] = [{"HostPort": here.rpartition(":")[2]}]
+    ports = published(wanted.publish)
     host = {"AutoRemove": wanted.rm, "PortBindings": ports, "PublishAllPorts": wanted.publish_all}
     config = {"Image": wanted.image, "Env": wanted.env, "HostConfig": host, "ExposedPorts": {port: {} for port in ports}}
-    made = create(wanted.name, {**config, "Cmd": wanted.command} if wanted.command else config)
+    if wanted.command:
+        config["Cmd"] = wanted.command
+    if wanted.user:
+        config["User"] = wanted.user
+    if wanted.health_cmd:
+        pace = {"Interval": wanted.health_interval, "StartPeriod": wanted.health_start_period}
+        config["Healthcheck"] = {"Test": ["CMD-SHELL", wanted.health_cmd], **pace}
+    made = create(wanted.name, config)
     value("POST", f"/containers/{made}/start")
     print(made)
 
@@ -164,6 +194,7 @@ VERBS = {
     "exec": execute,
     "inspect": inspect,
     "load": load,
+    "logs": logs,
     "nvidia": nvidia,
     "rm": remove,
     "run": run,

@@ -22,6 +22,8 @@ if [ -n "${BAIBOX_TEST_ENGINE:-}" ]; then
     # Upstream's tests call it by this name.
     printf '#!/bin/sh\nexec python -B "$BAIBOX_STATE/compat/baibox_docker.py" "$@"\n' > /usr/local/bin/docker
     chmod 755 /usr/local/bin/docker
-    [ ! -d /tmp/backend.ai ] || chown -R "$user:$group" /tmp/backend.ai
+    for folder in /tmp/backend.ai /home/dev/.cache; do
+        [ ! -d "$folder" ] || chown -R "$user:$group" "$folder"
+    done
 fi
 exec python3 "$BAIBOX_STATE/services/forward.py" "$@"

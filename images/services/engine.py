@@ -25,14 +25,14 @@ from forward import join
 ENVIRONMENT = os.environ["BAIBOX_ENVIRONMENT"]
 # The service that the tests run in.
 SERVICE = os.environ["BAIBOX_SERVICE"]
-# Repository that tests name → image of the release, and the ports that it listens at.
+# Repository that tests name → what stands in for it: `StandIn` in `src/release/mod.rs`.
 IMAGES = json.loads(os.environ["BAIBOX_TEST_IMAGES"])
 NETWORK = f"{ENVIRONMENT}_default"
 OWNED = {"ai.baibox.environment": ENVIRONMENT}
 MADE = {**OWNED, "ai.baibox.tests": SERVICE}
 # What of a container's `HostConfig` tests may ask for.
 GRANTED = {
-    "AutoRemove", "Binds", "Init", "Memory", "Mounts", "NetworkMode", "PortBindings", "PublishAllPorts", "RestartPolicy",
+    "AutoRemove", "Binds", "Init", "Memory", "Mounts", "NetworkMode", "PortBindings", "PublishAllPorts", "RestartPolicy", "Tmpfs",
 }
 
 
@@ -130,11 +130,17 @@ class Gateway:
         kind = {"Content-Type": request.headers.get("Content-Type", "application/json")}
         async with self.engine.request(request.method, f"http://engine/{path}", params=params, data=body, headers=kind) as there:
             headers = {name: there.headers[name] for name in ("Content-Type", "Api-Version", "Ostype") if name in there.headers}
-            here = web.StreamResponse(status=there.status, headers=headers)
+            status = there.status
+            if request.headers.get("Upgrade") == "tcp" and status == 200:
+                # Whoever asks so reads the bytes as they are from here on, until the end.
+                status, headers = 101, {**headers, "Connection": "Upgrade", "Upgrade": "tcp"}
+            here = web.StreamResponse(status=status, headers=headers)
             await here.prepare(request)
             async for chunk in there.content.iter_any():
                 await here.write(chunk)
             await here.write_eof()
+            if status == 101:
+                here.force_close()
             return here
 
     async def listed(self, request, path):
@@ -205,13 +211,13 @@ class Gateway:
         config = await request.json()
         host = config.setdefault("HostConfig", {})
         refused = sorted(name for name, value in host.items() if value and name not in GRANTED)
-        refused += ["NetworkingConfig"] if config.pop("NetworkingConfig", None) else []
         if refused:
             raise Refused(403, f"tests may not ask for {', '.join(refused)} of a container")
         stand_in = self.stand_in(config["Image"])
         if stand_in:
             # As images of that name are: they run as root, where they may write.
-            config = {"User": "0:0", "WorkingDir": "/data", **config}
+            config = {"User": "0:0", "WorkingDir": "/data", **{name: value for name, value in config.items() if value}}
+            self.adapt(config, stand_in)
         config["Image"] = self.reference(config["Image"])
         config["Labels"] = {**(config.get("Labels") or {}), **MADE}
         wanted = {port: int(places[0].get("HostPort") or 0) for port, places in (host.pop("PortBindings", None) or {}).items()}
@@ -227,10 +233,26 @@ class Gateway:
         if network not in networks:
             raise Refused(403, f"tests may not ask for the network `{network}`")
         host["NetworkMode"] = networks[network]
+        asked = (config.pop("NetworkingConfig", None) or {}).get("EndpointsConfig") or {}
+        if names := sum((place.get("Aliases") or [] for place in asked.values() if place), []):
+            config["NetworkingConfig"] = {"EndpointsConfig": {NETWORK: {"Aliases": names}}}
         made = await self.ask("POST", path, params=request.query, json=config)
         if wanted:
             self.published[made["Id"]] = Published(wanted)
         return web.json_response(made, status=201)
+
+    def adapt(self, config, stand_in):
+        """What is asked of the image that is stood in for, as the release's own takes it."""
+        command = config.get("Cmd")
+        if command and (program := stand_in.get("program")):
+            config["Cmd"] = [program, *command[1:]]
+        if not command and (script := stand_in.get("script")):
+            config["Cmd"] = ["/bin/sh", script]
+            config["HostConfig"].setdefault("Binds", []).append(f"{script}:{script}:ro")
+        if path := stand_in.get("path"):
+            config["Env"] = [*config.get("Env", []), f"PATH={path}:/usr/bin:/bin"]
+        if config.get("Healthcheck") and (health := stand_in.get("health")):
+            config["Healthcheck"]["Test"] = ["CMD", *health]
 
     async def around(self):
         """The container that the tests run in."""
@@ -289,6 +311,12 @@ class Gateway:
         self.commands.add(made["Id"])
         return web.json_response(made, status=201)
 
+    async def forget(self, _):
+        """Removes what tests left."""
+        filters = json.dumps({"label": [f"{name}={value}" for name, value in MADE.items()]})
+        for left in await self.ask("GET", "containers/json", params={"all": "1", "filters": filters}):
+            await self.ask("DELETE", f"containers/{left['Id']}", params={"force": "1", "v": "1"})
+
     async def of_command(self, request, path, name):
         if name not in self.commands:
             raise Refused(404, f"No such exec instance: {name}")
@@ -297,8 +325,10 @@ class Gateway:
 
 async def served():
     engine = ClientSession(connector=UnixConnector("/var/run/docker.sock", limit=0), timeout=ClientTimeout(total=None))
+    gateway = Gateway(engine)
     application = web.Application(client_max_size=1 << 30)
-    application.router.add_route("*", "/{path:.*}", Gateway(engine).answer)
+    application.router.add_route("*", "/{path:.*}", gateway.answer)
+    application.on_shutdown.append(gateway.forget)
     return application
 
 

@@ -10,7 +10,7 @@ use crate::model::{Digest, Platform};
 use crate::plan::{self, Plan};
 use crate::python::TreeLock;
 use crate::python::{Index, PythonError, index};
-use crate::release::{Catalog, Component, Cuda, Release};
+use crate::release::{Catalog, Component, Cuda, Era, Release};
 use crate::render::{Inputs, Layout};
 use crate::source;
 use anyhow::{Context as _, Result};
@@ -352,8 +352,9 @@ pub async fn write(context: &Context, environment: &Environment, outcome: &Outco
     let release = environment.release()?;
     let mut inputs = inputs(&release, outcome)?;
     inputs.socket = crate::host::engine_socket();
-    // Whoever has the engine owns the host: not what one develops in gets it, but what is thrown away.
-    inputs.test_engine = environment.owner.is_some().then(|| release.test_engine.clone());
+    // Whoever has the engine owns the host: not what one develops in gets it, but what is thrown away after the tests.
+    let has_engine = environment.owner.is_some() || release.era == Era::Monorepo;
+    inputs.test_engine = has_engine.then(|| release.test_engine.clone());
     inputs.start_interval = context.engine().await?.facts().await?.has_start_interval();
     let state = environment.state_folder();
     let mut changed = 0;

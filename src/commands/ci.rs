@@ -8,8 +8,8 @@ use crate::engine::{Engine, Facts};
 use crate::environment::{self, Environment, Home};
 use crate::error::{self, Exit, Fault};
 use crate::model::EnvironmentId;
-use crate::release::{Catalog, Component, Era, Release};
-use crate::render::{developed_in, tested_by};
+use crate::release::{Catalog, Era, Named, Release};
+use crate::render::{developed_in, tested_by, tested_in};
 use crate::{host, source, stack};
 use anyhow::{Context as _, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,7 +35,7 @@ struct Run {
 
 pub async fn run(context: &Context, options: &Ci) -> Result<()> {
     let release = Catalog::release(context.branch(&options.branch)?.as_str())?;
-    let components = options.component.iter().map(|name| Tested::of(&release, name)).collect::<Result<Vec<_>>>()?;
+    let components = options.component.iter().map(|name| release.named(name)).collect::<Result<Vec<_>>>()?;
     let output = std::path::absolute(&options.output)?;
     empty(&output)?;
     let here = std::env::current_dir().context("the current folder cannot be read")?;
@@ -95,47 +95,17 @@ async fn end(context: &Context, options: &Ci, environment: &mut Environment, cut
     Ok(())
 }
 
-/// What tests are of: a component, or one of those that the one repository holds.
-struct Tested<'a> {
-    /// As it was asked for.
-    name: String,
-    component: &'a Component,
-    /// Where its tests may be in the tree.
-    folders: Vec<String>,
+/// Folders with its tests that the tree has.
+pub fn tests_there(named: &Named, tree: &Path) -> Vec<String> {
+    named.tests().into_iter().filter(|folder| tree.join(folder).is_dir()).collect()
 }
 
-impl Tested<'_> {
-    fn of<'a>(release: &'a Release, name: &str) -> Result<Tested<'a>> {
-        let tested = |component, folders| Tested { name: name.to_owned(), component, folders };
-        if let Some(component) = release.component(name) {
-            return Ok(tested(component, vec!["tests".into()]));
-        }
-        let mut known: Vec<String> = release.components.iter().map(|component| component.name.clone()).collect();
-        if let (Era::Monorepo, [tree]) = (release.era, release.components.as_slice()) {
-            let parts = Catalog::row(&release.branch)?.components;
-            if parts.contains_key(name) {
-                return Ok(tested(tree, vec![format!("tests/{name}"), format!("tests/unit/{name}")]));
-            }
-            known.extend(parts.into_keys());
-        }
-        Err(Fault::usage(format!("release {} has no component `{name}`", release.branch))
-            .hint(format!("it has {}", known.join(", ")))
-            .into())
-    }
-
-    /// Those of its folders that the tree has.
-    fn there(&self, trees: &Path) -> Vec<String> {
-        let tree = trees.join(&self.component.name);
-        self.folders.iter().filter(|folder| tree.join(folder).is_dir()).cloned().collect()
-    }
-
-    /// What pytest is told before what the person says, who may name tests by their paths.
-    fn words(&self, trees: &Path, said: &[String]) -> Vec<String> {
-        if self.name == self.component.name || said.iter().any(|word| word.starts_with("tests/")) {
-            return Vec::new();
-        }
-        self.there(trees)
-    }
+/// What pytest is told: what is usual for the component, where a part's tests are, and what the person says, who may
+/// name tests by their paths.
+pub fn words(named: &Named, usual: &[String], tree: &Path, said: &[String]) -> Vec<String> {
+    let chosen = said.iter().any(|word| word.starts_with("tests/"));
+    let folders = if named.code.is_some() && !chosen { tests_there(named, tree) } else { Vec::new() };
+    [usual.to_vec(), folders, said.to_vec()].concat()
 }
 
 /// What an earlier run left there would be taken for this one's.
@@ -168,7 +138,7 @@ fn create(context: &Context, release: &Release, subnets: &[String], home: Home) 
     Ok(environment)
 }
 
-async fn work(context: &Context, options: &Ci, components: &[Tested<'_>], run: &mut Run, output: &Path) -> Result<()> {
+async fn work(context: &Context, options: &Ci, components: &[Named], run: &mut Run, output: &Path) -> Result<()> {
     let references = sources::references(&options.sources, &run.release)?;
     sources::bring(context, &options.sources, &run.environment.folder, &run.release, &references).await?;
     for component in &run.release.components {
@@ -177,8 +147,9 @@ async fn work(context: &Context, options: &Ci, components: &[Tested<'_>], run: &
     }
     // Said before anything is built.
     let trees = run.environment.folder.clone();
-    if let Some(tested) = components.iter().find(|tested| tested.there(&trees).is_empty()).filter(|_| options.pytest.is_empty()) {
-        return Err(no_tests(&tested.name).into());
+    let lacks = |named: &&Named| tests_there(named, &trees.join(&named.component.name)).is_empty();
+    if let Some(named) = components.iter().find(lacks).filter(|_| options.pytest.is_empty()) {
+        return Err(no_tests(&named.name).into());
     }
     if let Some(cache) = &options.cache {
         pull::warm(context, &run.environment, cache).await?;
@@ -192,35 +163,44 @@ async fn work(context: &Context, options: &Ci, components: &[Tested<'_>], run: &
     if options.full {
         lifecycle::bring_up(context, &run.environment).await?;
     }
-    let names: BTreeSet<&str> = components.iter().map(|tested| tested.component.name.as_str()).collect();
-    develop(context, &run.environment, &names.into_iter().collect::<Vec<_>>()).await?;
-    for tested in components {
-        let Tested { name, component, .. } = tested;
-        let mut words = if options.full { Vec::new() } else { component.tests.clone() };
-        words.extend(tested.words(&trees, &options.pytest).into_iter().chain(options.pytest.clone()));
+    let names: BTreeSet<&str> = components.iter().map(|named| named.component.name.as_str()).collect();
+    develop(context, &run.environment, &names.into_iter().collect::<Vec<_>>(), Need::Tests).await?;
+    for named in components {
+        let name = &named.name;
+        let usual: &[String] = if options.full { &[] } else { &named.component.tests };
+        let words = words(named, usual, &trees.join(&named.component.name), &options.pytest);
         run.pytest.insert(name.clone(), words.clone());
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let log = output.join("logs").join(format!("{name}-tests.log"));
-        let report = test(context, &run.environment, (component, name), &words, &log).await?;
+        let report = test(context, &run.environment, named, &words, &log).await?;
         run.reports.insert(name.clone(), report);
     }
     Ok(())
 }
 
-/// Starts the services in which components are developed, and what these stand on.
-pub async fn develop(context: &Context, environment: &Environment, components: &[&str]) -> Result<()> {
+/// What components are needed for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// To look at their code.
+    Code,
+    Tests,
+}
+
+/// Starts the services in which components are developed, or tested, and what these stand on.
+pub async fn develop(context: &Context, environment: &Environment, components: &[&str], need: Need) -> Result<()> {
     if environment.images.is_empty() {
         return Err(Fault::new(format!("`{}` has no images yet", environment.id))
             .hint(format!("type `baibox up --env {}`", environment.id))
             .into());
     }
     let engine = context.engine().await?;
-    let services: Vec<String> = components.iter().map(|component| developed_in(component)).collect();
-    let with_engine = match &environment.owner {
-        Some(_) => environment.release()?.test_engine.components,
-        None => Vec::new(),
+    let release = environment.release()?;
+    let service = |component: &&str| match need {
+        Need::Code => developed_in(component),
+        Need::Tests => tested_in(release.era, component),
     };
-    let has_engine = |component: &&str| with_engine.iter().any(|name| name == component);
+    let services: Vec<String> = components.iter().map(service).collect();
+    let may = need == Need::Tests && (environment.owner.is_some() || release.era == Era::Monorepo);
+    let has_engine = |component: &&str| may && release.test_engine.components.iter().any(|name| name == component);
     let engines: Vec<String> = components.iter().copied().filter(has_engine).map(tested_by).collect();
     let stage = context.ui.stage("start");
     let healthy: Vec<String> = engine
@@ -262,12 +242,11 @@ async fn until(engine: &dyn Engine, container: &str, what: &str, condition: &str
 }
 
 /// Runs tests in the component's service, and keeps what they say in `log`; their failure is no error here.
-/// The report has the name that is given.
 pub async fn test(
     context: &Context,
     environment: &Environment,
-    (component, name): (&Component, &str),
-    arguments: &[&str],
+    Named { name, component, .. }: &Named,
+    arguments: &[String],
     log: &Path,
 ) -> Result<Report> {
     let stage = context.ui.stage(&format!("test {name}"));
@@ -275,10 +254,20 @@ pub async fn test(
     let junit = environment.state_folder().join(format!("junit-{name}.xml"));
     let place = junit.to_str().context("the folder's path is not UTF-8")?;
     let mut words = vec!["pytest", "-v", "-p", "no:cacheprovider", "--junitxml", place];
-    words.extend(arguments);
+    words.extend(arguments.iter().map(String::as_str));
     // One stream, in the order in which it was said.
     let mut child = stack::compose(environment)
-        .args(["exec", "-T", "--user", "dev", &developed_in(&component.name), "/bin/sh", "-c", "exec \"$@\" 2>&1", "sh"])
+        .args([
+            "exec",
+            "-T",
+            "--user",
+            "dev",
+            &tested_in(environment.release()?.era, &component.name),
+            "/bin/sh",
+            "-c",
+            "exec \"$@\" 2>&1",
+            "sh",
+        ])
         .args(&words)
         .stdout(Stdio::piped())
         .kill_on_drop(true)
@@ -330,6 +319,19 @@ pub async fn test(
     let [passed, failed, skipped] = [Case::Passed, Case::Failed, Case::Skipped].map(|case| report.count(case));
     stage.done(&format!("{passed} passed, {failed} failed, {skipped} skipped"));
     Ok(report)
+}
+
+/// Ends what was there for tests alone, in an environment that stays.
+pub async fn untest(environment: &Environment, named: &Named) -> Result<()> {
+    if environment.release()?.era == Era::Components {
+        return Ok(());
+    }
+    let component = &named.component.name;
+    let services = [tested_by(component), tested_in(Era::Monorepo, component)];
+    // The engine removes what tests left when it is told to stop.
+    let (status, said) = stack::ended(stack::compose(environment).args(["rm", "--stop", "--force"]).args(&services)).await?;
+    anyhow::ensure!(status.success(), "`docker compose rm` failed: {}", said.trim());
+    Ok(())
 }
 
 pub fn no_tests(component: &str) -> Fault {

@@ -13,6 +13,8 @@ pub struct Linter {
     pub arguments: Vec<String>,
     /// The workflow goes on whatever it says.
     pub advisory: bool,
+    /// The words after `python -m` by which it mends files itself, if it can.
+    pub mends: &'static [&'static str],
 }
 
 /// Steps like `python -m flake8 src tests` in the workflows of `.github/workflows`, given by name; each linter once.
@@ -35,7 +37,7 @@ pub fn linters(workflows: &BTreeMap<String, String>) -> Vec<Linter> {
         let new = |name: &&str| !found.iter().any(|other| other.name == *name);
         if let Some(name) = name.filter(|name| harmless && words.iter().all(plain) && new(name)) {
             let arguments = ["-m"].iter().chain(&words).map(|word| (*word).to_owned()).collect();
-            found.push(Linter { name, arguments, advisory });
+            found.push(Linter { name, arguments, advisory, mends: &[] });
         }
     }
     found

@@ -4,12 +4,14 @@ mod english;
 mod lint;
 mod name;
 mod news;
+mod pants;
 mod title;
 
 pub use english::foreign;
 pub use lint::{Linter, linters, own};
 pub use name::branch;
 pub use news::{Towncrier, news, sentence};
+pub use pants::Pants;
 pub use title::{kind, title};
 
 use crate::release::Catalog;

@@ -73,6 +73,10 @@ fn test_engine(release: &Release, faults: &mut Vec<String>) {
         if !release.images.iter().any(|image| image.name == stand_in.image) {
             faults.push(format!("the image `{}` stands in for `{asked}` and is not there", stand_in.image));
         }
+        let missing = |script: &&String| Catalog::file(&format!("services/{script}")).is_err();
+        if let Some(script) = stand_in.script.as_ref().filter(missing) {
+            faults.push(format!("what stands in for `{asked}` runs `images/services/{script}`, which is not there"));
+        }
     }
 }
 

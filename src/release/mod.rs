@@ -7,6 +7,7 @@ mod check;
 mod cuda;
 mod merge;
 mod mix;
+mod named;
 mod platform;
 mod row;
 
@@ -14,6 +15,7 @@ pub use build::is_debians_python;
 pub use catalog::Catalog;
 pub use cuda::{Cuda, CudaData, Plugin};
 pub use mix::{Mix, mix_name};
+pub use named::Named;
 pub use platform::{COMPILER, PlatformLock};
 pub use row::{Level, Row, VERIFIED, Verified};
 
@@ -252,14 +254,26 @@ pub struct TestEngine {
     pub images: BTreeMap<String, StandIn>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct StandIn {
     /// Image of this release.
     pub image: String,
     /// Where it listens, as `6379/tcp`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<String>,
+    /// Its program, in the place of a command's first word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
+    /// What it runs where no command is asked for: a file in `images/services`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<String>,
+    /// Where its programs are, besides the usual folders.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// What tells whether it is well, where tests ask for that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub health: Vec<String>,
 }
 
 /// A cure for a fault of upstream: why it is there, and when it may go.

@@ -4,7 +4,7 @@
 use super::{Inputs, Layout, as_json, dialect, render};
 use crate::environment::{DEBUG_PORT, Environment};
 use crate::plan::DEVELOPER;
-use crate::release::{Component, Cuda, ImageData, Release};
+use crate::release::{Component, Cuda, Era, ImageData, Release};
 use anyhow::{Context, Result};
 use handlebars::Handlebars;
 use serde_json::{Value, json};
@@ -143,6 +143,14 @@ fn number_or_text(port: &str) -> Value {
 /// see the trees read-only.
 pub fn developed_in(component: &str) -> String {
     format!("{component}{DEVELOPED}")
+}
+
+/// The service in which a component's tests run.
+pub fn tested_in(era: Era, component: &str) -> String {
+    match era {
+        Era::Components => developed_in(component),
+        Era::Monorepo => format!("{component}-tests"),
+    }
 }
 
 /// The service that its tests find in the place of an engine: see `images/services/engine.py`.

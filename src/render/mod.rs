@@ -5,14 +5,14 @@ mod dialect;
 mod layout;
 mod template;
 
-pub use devcontainer::{WORKSPACE, developed_in, editor_files, exported_files, is_developed_in, tested_by};
+pub use devcontainer::{WORKSPACE, developed_in, editor_files, exported_files, is_developed_in, tested_by, tested_in};
 pub use layout::{Exported, Layout};
 pub use template::{FEATURE, template_files};
 
 use crate::environment::{DEBUG_PORT, Environment};
 use crate::model::Digest;
 use crate::oci::Settings;
-use crate::release::{Catalog, Release, StandIn, TestEngine};
+use crate::release::{Catalog, Era, Release, StandIn, TestEngine};
 use anyhow::{Context, Result};
 use handlebars::{Handlebars, handlebars_helper};
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ pub struct Inputs {
     /// Image ID and settings of the compute image.
     pub compute_id: String,
     pub compute: Settings,
-    /// Engine that tests find; only in throw-away environments.
+    /// Engine that tests find, in throw-away environments or where they have a service of their own.
     pub test_engine: Option<TestEngine>,
 }
 
@@ -125,7 +125,7 @@ fn values(environment: &Environment, release: &Release, inputs: &Inputs, layout:
         "ulimits": environment.ulimits.clone().unwrap_or_default(),
         "images": environment.images,
         "socket": inputs.socket,
-        "test_engine": test_engine(environment, inputs),
+        "test_engine": test_engine(environment, release.era, inputs, &layout.state),
         "debug": debug(environment),
         "start_interval": inputs.start_interval,
         "registry": REGISTRY,
@@ -147,13 +147,18 @@ fn written(files: &BTreeMap<String, String>) -> BTreeMap<&str, String> {
 }
 
 /// Components whose tests get an engine, and the images that stand in for those of a registry, as JSON.
-fn test_engine(environment: &Environment, inputs: &Inputs) -> Option<Value> {
+fn test_engine(environment: &Environment, era: Era, inputs: &Inputs, state: &str) -> Option<Value> {
     let engine = inputs.test_engine.as_ref()?;
     let stand_in = |(asked, own): (&String, &StandIn)| {
-        (asked.clone(), json!({ "image": environment.images.get(&own.image), "ports": own.ports }))
+        let mut own = own.clone();
+        own.image = environment.images.get(&own.image).cloned().unwrap_or_default();
+        own.script = own.script.map(|script| format!("{state}/services/{script}"));
+        (asked.clone(), json!(own))
     };
     let images: serde_json::Map<String, Value> = engine.images.iter().map(stand_in).collect();
-    Some(json!({ "components": engine.components, "images": Value::from(images).to_string() }))
+    let component = |name: &String| json!({ "name": name, "service": tested_in(era, name) });
+    let components: Vec<Value> = engine.components.iter().map(component).collect();
+    Some(json!({ "components": components, "images": Value::from(images).to_string() }))
 }
 
 /// For each service that can run under the debugger, whether and where it does.

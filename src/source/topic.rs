@@ -111,6 +111,35 @@ pub async fn brought(tree: &Path, base: &str, folder: &str) -> Result<BTreeMap<S
     Ok(files)
 }
 
+/// Files that differ from `base` and are there, committed or not.
+pub async fn touched(tree: &Path, base: &str) -> Result<Vec<String>> {
+    let since = run_git(tree, &["merge-base", base, "HEAD"]).await?;
+    let differ = run_git(tree, &["diff", "--name-only", "--no-renames", "--diff-filter=d", "-z", &since]).await?;
+    let untracked = run_git(tree, &["ls-files", "--others", "--exclude-standard", "-z"]).await?;
+    let paths = differ.split('\0').chain(untracked.split('\0')).filter(|path| !path.is_empty());
+    Ok(paths.map(String::from).collect())
+}
+
+/// Those of the paths that no pattern, as in `.gitignore`, names; the tree's own count too.
+pub async fn without(tree: &Path, paths: Vec<String>, patterns: &[String]) -> Result<Vec<String>> {
+    if paths.is_empty() {
+        return Ok(paths);
+    }
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), patterns.join("\n"))?;
+    let mut command = git(tree);
+    let excludes = format!("core.excludesFile={}", file.path().display());
+    command.args(["-c", &excludes, "check-ignore", "--no-index", "-z", "--"]).args(&paths);
+    let output = command.output().await.context("`git` cannot be started")?;
+    // 1 says that none of them is.
+    if !matches!(output.status.code(), Some(0 | 1)) {
+        anyhow::bail!("`git check-ignore` failed in `{}`: {}", tree.display(), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let ignored: Vec<&str> = text.split('\0').collect();
+    Ok(paths.into_iter().filter(|path| !ignored.contains(&path.as_str())).collect())
+}
+
 /// Lines that are new since `base`, committed or not, by the file that they are in.
 pub async fn added(tree: &Path, base: &str) -> Result<BTreeMap<String, String>> {
     let since = run_git(tree, &["merge-base", base, "HEAD"]).await?;

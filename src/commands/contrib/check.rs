@@ -1,37 +1,33 @@
+use super::lint::Linters;
 use super::{Context, Place, news, place};
 use crate::cli::Check;
 use crate::commands::ci;
-use crate::contrib::{self, Finding, Linter, Rules, State, Towncrier, foreign};
+use crate::contrib::{self, Finding, Rules, State, Towncrier, foreign};
 use crate::error::Fault;
-use crate::render::developed_in;
 use crate::source::{self, topic};
-use crate::stack;
 use anyhow::{Context as _, Result};
-use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-
-/// As much of what a linter says is shown.
-const LINES: usize = 40;
 
 pub async fn run(context: &Context, options: &Check) -> Result<()> {
     let place = place(context, &options.worked).await?;
     let base = base(&place).await?;
     let mut findings = rules(&place, &base).await?;
-    let linters = contrib::linters(&workflows(&place)?);
+    let lint = Linters::of(&place, &base).await?;
     let skipped = |rule, what: &str| Finding { state: State::Skipped, ..Finding::good(rule, what) };
+    let all_skipped = |what: &str| lint.linters.iter().map(|linter| skipped(linter.name, what)).collect::<Vec<_>>();
     if options.no_lint {
-        findings.extend(linters.iter().map(|linter| skipped(linter.name, "not asked for")));
-    } else if linters.is_empty() {
+        findings.extend(all_skipped("not asked for"));
+    } else if lint.linters.is_empty() {
         findings.push(skipped("lint", "no workflow of the component's CI runs a linter that is known"));
+    } else if lint.have_no_files() {
+        findings.extend(all_skipped("the branch changes no Python file that it looks at"));
     } else {
-        if let Err(error) = ci::develop(context, &place.environment, &[&place.component.name]).await {
+        if let Err(error) = ci::develop(context, &place.environment, &[&place.named.component.name], ci::Need::Code).await {
             // What was found is worth knowing all the same.
             context.print(&findings, &contrib::print(&findings))?;
             return Err(error.context(Fault::new("the linters did not run").hint("leave them out with `--no-lint`")));
         }
-        for linter in &linters {
-            findings.push(lint(context, &place, &base, linter).await?);
+        for linter in &lint.linters {
+            findings.push(lint.run(context, &place, &base, linter).await?);
         }
     }
     context.print(&findings, &contrib::print(&findings))?;
@@ -145,74 +141,4 @@ async fn fragments(place: &Place, base: &str, towncrier: &Towncrier, commits: &[
     let kind = towncrier.kind_of_title(kinds[0]);
     let mend = format!("when the pull request is open: baibox contrib news {} <its number> {kind} \"…\"", place.words());
     Ok(vec![Finding::fault("news", format!("no fragment is new in `{}/`", towncrier.folder), mend)])
-}
-
-/// The component's workflows by name.
-fn workflows(place: &Place) -> Result<BTreeMap<String, String>> {
-    let folder = place.tree.join(".github/workflows");
-    let entries = match std::fs::read_dir(&folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        entries => entries.with_context(|| format!("cannot list `{}`", folder.display()))?,
-    };
-    let mut found = BTreeMap::new();
-    for entry in entries {
-        let path = entry?.path();
-        if path.extension().is_some_and(|end| end == "yml" || end == "yaml") {
-            let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
-            found.insert(path.display().to_string(), text);
-        }
-    }
-    Ok(found)
-}
-
-/// Runs a linter as the component's CI does, inside the environment. What it says of the
-/// commit that the branch began at too is upstream's.
-async fn lint(context: &Context, place: &Place, base: &str, linter: &Linter) -> Result<Finding> {
-    let stage = context.ui.stage(linter.name);
-    let command = format!("python {}", linter.arguments.join(" "));
-    stage.note(&command);
-    let (code, said) = inside(place, &place.tree, linter).await?;
-    if code == Some(0) {
-        stage.done("nothing to say");
-        return Ok(Finding::good(linter.name, command));
-    }
-    stage.note(&format!("the same at {base}"));
-    let before = tempfile::Builder::new().prefix("lint-").tempdir_in(place.environment.state_folder())?;
-    // The account inside is not always the one that made the folder.
-    std::fs::set_permissions(before.path(), std::fs::Permissions::from_mode(0o755))?;
-    topic::export(&place.tree, base, before.path()).await?;
-    let (_, known) = inside(place, before.path(), linter).await?;
-    let shown = |folder: &Path| folder.display().to_string();
-    let own = contrib::own((&said, &shown(&place.tree)), (&known, &shown(before.path())));
-    stage.done(if own.is_empty() { "nothing to say of this branch" } else { "has something to say" });
-    if own.is_empty() {
-        let what = format!("{command}\n{}", few(said.lines()));
-        let mend = format!("nothing: it stands in {base} too");
-        return Ok(Finding { state: State::Remark, mend, ..Finding::good(linter.name, what) });
-    }
-    let what = format!("{command}\n{}", few(own.iter().map(String::as_str)));
-    Ok(if linter.advisory {
-        Finding { state: State::Remark, mend: "upstream's CI does not fail for it".into(), ..Finding::good(linter.name, what) }
-    } else {
-        Finding::fault(linter.name, what, "change the lines that it names")
-    })
-}
-
-/// Exit code and words of a linter in a folder of the environment.
-async fn inside(place: &Place, folder: &Path, linter: &Linter) -> Result<(Option<i32>, String)> {
-    let mut command = stack::compose(&place.environment);
-    command
-        .args(["exec", "-T", "--user", "dev", "--workdir"])
-        .arg(folder)
-        // The tree stays as it is.
-        .args(["--env", "MYPY_CACHE_DIR=/tmp/mypy", &developed_in(&place.component.name), "python"])
-        .args(&linter.arguments);
-    let (status, said) = stack::ended(&mut command).await?;
-    Ok((status.code(), said.trim().to_owned()))
-}
-
-fn few<'a>(lines: impl Iterator<Item = &'a str>) -> String {
-    let lines: Vec<&str> = lines.collect();
-    let more = if lines.len() > LINES { format!("\n… and {} lines more", lines.len() - LINES) } else { String::new() };
-    format!("{}{more}", lines[..lines.len().min(LINES)].join("\n"))
 }

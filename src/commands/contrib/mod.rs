@@ -2,6 +2,7 @@
 
 mod check;
 mod fork;
+mod lint;
 mod news;
 mod start;
 mod test;
@@ -11,7 +12,7 @@ use crate::cli::{Contrib, Worked};
 use crate::contrib::{Finding, State};
 use crate::environment::Environment;
 use crate::error::Fault;
-use crate::release::{Component, Release};
+use crate::release::{Named, Release};
 use crate::source;
 use anyhow::{Context as _, Result};
 use std::path::PathBuf;
@@ -30,7 +31,7 @@ pub async fn run(context: &Context, options: &Contrib) -> Result<()> {
 struct Place {
     environment: Environment,
     release: Release,
-    component: Component,
+    named: Named,
     tree: PathBuf,
     /// Upstream's branch that the work is for.
     branch: String,
@@ -39,7 +40,7 @@ struct Place {
 impl Place {
     /// What a later command must be told to mean this tree.
     fn words(&self) -> String {
-        format!("--env {} -c {}", self.environment.id, self.component.name)
+        format!("--env {} -c {}", self.environment.id, self.named.name)
     }
 }
 
@@ -47,42 +48,42 @@ impl Place {
 async fn place(context: &Context, worked: &Worked) -> Result<Place> {
     let environment = context.environment(&worked.one)?;
     let release = environment.release()?;
-    let here = std::env::current_dir().context("the current folder cannot be read")?;
-    let trees = || release.components.iter().chain(&release.optional).map(|one| (one, environment.folder.join(&one.name)));
-    let found = match &worked.component {
-        Some(name) => trees().find(|(one, _)| one.name == *name).ok_or_else(|| {
-            let known: Vec<&str> = trees().map(|(one, _)| one.name.as_str()).collect();
-            Fault::usage(format!("release {} has no component `{name}`", release.branch))
-                .hint(format!("it has {}", known.join(", ")))
-        })?,
-        None => match trees().find(|(_, tree)| here.starts_with(tree)) {
-            Some(found) => found,
-            None => {
-                let mut topics = Vec::new();
-                for (one, tree) in trees().filter(|(_, tree)| tree.join(".git").exists()) {
-                    if source::state(&tree).await?.branch
-                        != sources::branch(&environment.references, one, &release, &tree).await?
-                    {
-                        topics.push((one, tree));
-                    }
-                }
-                match <[_; 1]>::try_from(topics) {
-                    Ok([found]) => found,
-                    Err(topics) => {
-                        return Err(unclear(&topics.iter().map(|(one, _)| one.name.as_str()).collect::<Vec<_>>()).into());
-                    }
-                }
-            }
-        },
+    let named = match &worked.component {
+        Some(name) => release.named(name)?,
+        None => here(&environment, &release).await?,
     };
-    let (component, tree) = (found.0.clone(), found.1);
+    let tree = environment.folder.join(&named.component.name);
     if !tree.join(".git").exists() {
         return Err(Fault::new(format!("`{}` is not a git working tree", tree.display()))
             .hint(format!("type `baibox up --env {}`: it brings what is missing", environment.id))
             .into());
     }
-    let branch = sources::branch(&environment.references, &component, &release, &tree).await?;
-    Ok(Place { environment, release, component, tree, branch })
+    let branch = sources::branch(&environment.references, &named.component, &release, &tree).await?;
+    Ok(Place { environment, release, named, tree, branch })
+}
+
+/// What is meant where none is named; of the one repository, the part that the current folder is in.
+async fn here(environment: &Environment, release: &Release) -> Result<Named> {
+    let here = std::env::current_dir().context("the current folder cannot be read")?;
+    let trees = || release.components.iter().chain(&release.optional).map(|one| (one, environment.folder.join(&one.name)));
+    if let Some((component, tree)) = trees().find(|(_, tree)| here.starts_with(tree)) {
+        let inside = here.strip_prefix(&tree).unwrap_or(&here).to_string_lossy().into_owned();
+        let part = release.parts()?.into_iter().find(|part| part.holds(&inside));
+        return Ok(part.unwrap_or_else(|| Named::whole(component)));
+    }
+    if let ([only], []) = (release.components.as_slice(), release.optional.as_slice()) {
+        return Ok(Named::whole(only));
+    }
+    let mut topics = Vec::new();
+    for (one, tree) in trees().filter(|(_, tree)| tree.join(".git").exists()) {
+        if source::state(&tree).await?.branch != sources::branch(&environment.references, one, release, &tree).await? {
+            topics.push(one);
+        }
+    }
+    match <[_; 1]>::try_from(topics) {
+        Ok([found]) => Ok(Named::whole(found)),
+        Err(topics) => Err(unclear(&topics.iter().map(|one| one.name.as_str()).collect::<Vec<_>>()).into()),
+    }
 }
 
 fn unclear(topics: &[&str]) -> Fault {

@@ -9,7 +9,7 @@ use std::path::Path;
 pub async fn run(context: &Context, options: &News) -> Result<()> {
     let place = place(context, &options.worked).await?;
     let towncrier = configured(&place.tree)?.ok_or_else(|| {
-        Fault::new(format!("{} has no `[tool.towncrier]` in its pyproject.toml: it takes no news", place.component.name))
+        Fault::new(format!("{} has no `[tool.towncrier]` in its pyproject.toml: it takes no news", place.named.name))
             .hint("write what changed into the pull request's text")
     })?;
     let kind = match towncrier.kind(&options.kind) {

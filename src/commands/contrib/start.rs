@@ -27,13 +27,13 @@ pub async fn run(context: &Context, options: &Start) -> Result<()> {
     if topic::has_branch(tree, name).await {
         topic::switch(tree, name, None).await?;
         let (own, behind) = (topic::ahead(tree, "HEAD", &base).await?, topic::ahead(tree, &base, "HEAD").await?);
-        stage.done(&format!("{} goes on with `{name}`: {own} commits above {base}, {behind} behind", place.component.name));
+        stage.done(&format!("{} goes on with `{name}`: {own} commits above {base}, {behind} behind", place.named.name));
     } else {
         // What was committed on the release branch itself stays there.
         let stays = topic::ahead(tree, "HEAD", &base).await?;
         topic::switch(tree, name, Some(&base)).await?;
         let start = source::commit(tree).await?;
-        stage.done(&format!("{} is on `{name}`, at {base} ({})", place.component.name, start.get(..12).unwrap_or(&start)));
+        stage.done(&format!("{} is on `{name}`, at {base} ({})", place.named.name, start.get(..12).unwrap_or(&start)));
         if stays > 0 {
             let what = format!(
                 "{stays} commits of `{}` that {base} lacks stay there; to take them along: git -C {} cherry-pick {base}..{}",
