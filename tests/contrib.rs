@@ -8,27 +8,38 @@ use std::process::{Command, Output};
 /// Upstream's repository of the manager, an environment with a clone of it, and a store that knows it.
 struct Desk {
     scratch: tempfile::TempDir,
+    repository: &'static str,
+    component: &'static str,
 }
 
 const TOWNCRIER: &str = "[tool.towncrier]\ndirectory = \"changes/\"\n\n[[tool.towncrier.type]]\n    directory = \"feature\"\n\n[[tool.towncrier.type]]\n    directory = \"fix\"\n\n[[tool.towncrier.type]]\n    directory = \"misc\"\n";
 const WORKFLOW: &str = "jobs:\n  lint:\n    steps:\n    - run: |\n        python -m flake8 src/ai/backend tests\n";
 
+const PANTS: &str = "[GLOBAL]\nbackend_packages = ['pants.backend.experimental.python.lint.ruff.check', 'pants.backend.experimental.python.lint.ruff.format', 'pants.backend.python.typecheck.mypy']\npants_ignore = ['.*/', '/scripts/']\n";
+
 impl Desk {
     fn new() -> Self {
-        let desk = Self { scratch: tempfile::tempdir().unwrap() };
+        Self::of("21.03", "backend.ai-manager", "manager")
+    }
+    /// The one repository.
+    fn one() -> Self {
+        Self::of("25.15", "backend.ai", "backend.ai")
+    }
+    fn of(release: &'static str, repository: &'static str, component: &'static str) -> Self {
+        let desk = Self { scratch: tempfile::tempdir().unwrap(), repository, component };
         let upstream = desk.upstream();
         fs::create_dir_all(upstream.join("changes")).unwrap();
         fs::create_dir_all(upstream.join(".github/workflows")).unwrap();
         fs::write(upstream.join("pyproject.toml"), TOWNCRIER).unwrap();
         fs::write(upstream.join("changes/template.md"), "{{ x }}\n").unwrap();
         fs::write(upstream.join(".github/workflows/default.yml"), WORKFLOW).unwrap();
-        git(&upstream, &["init", "--quiet", "--initial-branch", "21.03"]);
+        git(&upstream, &["init", "--quiet", "--initial-branch", release]);
         commit(&upstream, "release: 21.03.1");
         let environment = desk.environment();
         fs::create_dir_all(environment.join(".baibox/desk")).unwrap();
-        git(&environment, &["clone", "--quiet", &format!("file://{}", upstream.display()), "manager"]);
+        git(&environment, &["clone", "--quiet", &format!("file://{}", upstream.display()), component]);
         let record = json!({
-            "id": "desk", "branch": "21.03", "folder": environment, "ports": {}, "subnet": "10.0.0.0/24",
+            "id": "desk", "branch": release, "folder": environment, "ports": {}, "subnet": "10.0.0.0/24",
             "gateway": "10.0.0.1", "secrets": {}, "images": {},
         });
         fs::write(environment.join(".baibox/desk/environment.json"), record.to_string()).unwrap();
@@ -38,13 +49,13 @@ impl Desk {
         desk
     }
     fn upstream(&self) -> PathBuf {
-        self.scratch.path().join("lablup/backend.ai-manager")
+        self.scratch.path().join("lablup").join(self.repository)
     }
     fn environment(&self) -> PathBuf {
         self.scratch.path().join("environment")
     }
     fn tree(&self) -> PathBuf {
-        self.environment().join("manager")
+        self.environment().join(self.component)
     }
     fn contrib(&self, folder: &Path, arguments: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_baibox"))
@@ -215,6 +226,58 @@ fn news_are_written_as_the_components_own_configuration_takes_them() {
     desk.refuses(&["news", "124", "fix", "x"], 1, &["cannot read what", "says of news"]);
     fs::write(tree.join("pyproject.toml"), "").unwrap();
     desk.refuses(&["news", "124", "fix", "x"], 1, &["it takes no news"]);
+}
+
+#[test]
+fn components_of_the_one_repository_are_folders_of_one_tree() {
+    let desk = Desk::one();
+    let (upstream, tree) = (desk.upstream(), desk.tree());
+    for (path, text) in [
+        ("src/ai/backend/manager/server.py", "x = 1\n"),
+        ("tests/manager/test_server.py", "def test_x():\n    pass\n"),
+        ("pants.toml", PANTS),
+        ("scripts/tool.py", "y = 1\n"),
+    ] {
+        fs::create_dir_all(upstream.join(path).parent().unwrap()).unwrap();
+        fs::write(upstream.join(path), text).unwrap();
+    }
+    commit(&upstream, "repo: Move here");
+    desk.refuses(
+        &["start", "fix/x", "-c", "nothing"],
+        2,
+        &["has no component `nothing`", "it has backend.ai, account-manager, agent"],
+    );
+    let said = desk.does(&["start", "fix/leak", "-c", "manager"]);
+    assert!(said.contains("manager is on `fix/leak`, at origin/25.15"), "{said}");
+    assert!(said.contains("contrib check --env desk -c manager"), "{said}");
+
+    // The part is that of the current folder, wherever its code and its tests are.
+    for (inside, component) in [("src/ai/backend/manager", "manager"), ("tests/manager", "manager"), ("scripts", "backend.ai")] {
+        let output = desk.contrib(&tree.join(inside), &["start", "fix/leak"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(&format!("{component} goes on with `fix/leak`")), "{inside}: {said}");
+    }
+
+    let names = |found: &[(String, String)]| found.iter().map(|(at, _)| at.clone()).collect::<Vec<_>>();
+    fs::write(tree.join("scripts/tool.py"), "y = 2\n").unwrap();
+    commit(&tree, "fix: Free what stats hold");
+    desk.does(&["news", "123", "fix", "Free what stats hold."]);
+    let (code, text) = desk.says(&["check"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(
+        text.contains("ruff     the branch changes no Python file that it looks at"),
+        "what pants ignores is not looked at: {text}"
+    );
+
+    // A file that it looks at needs the linters, and they the environment.
+    fs::write(tree.join("src/ai/backend/manager/more.py"), "z = 1\n").unwrap();
+    let (code, found) = desk.check();
+    assert_eq!(code, 0, "{found:#?}");
+    assert!(names(&found).ends_with(&["ruff skipped", "format skipped", "mypy skipped"].map(String::from)), "{found:#?}");
+    desk.refuses(&["check"], 1, &["changes/123.fix.md", "the linters did not run", "`desk` has no images yet"]);
+    desk.refuses(&["test", "-c", "agent"], 1, &["the tests of `agent` did not run: there are none"]);
+    fs::write(tree.join("pants.toml"), "[GLOBAL]\nbackend_packages = 1\n").unwrap();
+    desk.refuses(&["check"], 1, &["cannot read which linters", "pants.toml` turns on", "is no list of texts"]);
 }
 
 #[test]

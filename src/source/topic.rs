@@ -125,11 +125,13 @@ pub async fn without(tree: &Path, paths: Vec<String>, patterns: &[String]) -> Re
     if paths.is_empty() {
         return Ok(paths);
     }
-    let file = tempfile::NamedTempFile::new()?;
-    std::fs::write(file.path(), patterns.join("\n"))?;
+    let scratch = tempfile::tempdir()?;
+    let (excludes, asked) = (scratch.path().join("patterns"), scratch.path().join("paths"));
+    std::fs::write(&excludes, patterns.join("\n"))?;
+    std::fs::write(&asked, paths.join("\0"))?;
     let mut command = git(tree);
-    let excludes = format!("core.excludesFile={}", file.path().display());
-    command.args(["-c", &excludes, "check-ignore", "--no-index", "-z", "--"]).args(&paths);
+    let excludes = format!("core.excludesFile={}", excludes.display());
+    command.args(["-c", &excludes, "check-ignore", "--no-index", "-z", "--stdin"]).stdin(std::fs::File::open(&asked)?);
     let output = command.output().await.context("`git` cannot be started")?;
     // 1 says that none of them is.
     if !matches!(output.status.code(), Some(0 | 1)) {

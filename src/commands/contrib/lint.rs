@@ -95,7 +95,8 @@ fn mend(place: &Place, linter: &Linter, files: &[String]) -> String {
     }
     let files: Vec<String> = files.iter().map(|path| place.tree.join(path).display().to_string()).collect();
     let words = linter.mends.join(" ");
-    format!("baibox exec --env {} workspace -- python -m {words} {}", place.environment.id, files.join(" "))
+    let service = developed_in(&place.named.component.name);
+    format!("baibox exec --env {} {service} -- python -m {words} {}", place.environment.id, files.join(" "))
 }
 
 /// The component's workflows by name.
