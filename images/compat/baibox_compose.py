@@ -144,7 +144,9 @@ def main(arguments):
     verb = verbs.add_parser("ps")
     verb.add_argument("-a", "--all", action="store_true")
     verb.add_argument("--format", choices=["json"], required=True)
-    verbs.add_parser("down")
+    verb = verbs.add_parser("down")
+    # It always removes them.
+    verb.add_argument("-v", "--volumes", action="store_true")
     wanted = parser.parse_args(arguments)
     if wanted.verb == "up":
         up(wanted.project_name, wanted.file, read(wanted.file))
