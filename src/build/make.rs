@@ -223,7 +223,8 @@ impl Builder {
     }
 
     pub(super) async fn run_step(&self, mut step: Step) -> Result<tempfile::NamedTempFile> {
-        if self.one_core {
+        // What runs here has this process's cores anyway.
+        if self.one_core && self.engine.keeps_images() {
             // Of util-linux, which every Debian has.
             step.command.splice(0..0, ["taskset", "--cpu-list", "0"].map(String::from));
         }
