@@ -429,6 +429,9 @@ pub struct Releases {
     /// Verify with this component of another release, such as agent=20.09
     #[arg(long, value_name = "COMPONENT=BRANCH", requires = "verify")]
     pub component: Vec<String>,
+    /// Verify with this Python, as `up` takes it
+    #[arg(long, value_name = "PYTHON", requires = "verify")]
+    pub python: Option<String>,
     #[command(flatten)]
     pub sources: Sources,
 }

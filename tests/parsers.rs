@@ -7,7 +7,7 @@ mod fire;
 
 use baibox::debian::{self, Database, DebianError, Options};
 use baibox::oci::{Node, Tree, compare};
-use baibox::python::{Layout, PythonLock, pex, requirement, uv, wheel};
+use baibox::python::{Layout, PythonLock, build, pex, requirement, uv, wheel};
 use baibox::source;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -347,6 +347,32 @@ fn source_distributions() {
     };
     // One that is taken becomes a git repository, by several processes.
     under_fire_for(rounds() / 20, "source distributions", &[sdist], inside, unpack);
+}
+
+#[test]
+fn builds_of_cpython() {
+    let build = tar_of(&[
+        ("python/bin/python3.12", Node::file(0o755, "program")),
+        ("python/bin/python3", Node::Symlink { target: "python3.12".into() }),
+        ("python/lib/python3.12/os.py", Node::file(0o644, "")),
+        ("python/lib/python3.12/_sysconfigdata__linux.py", Node::file(0o644, "{'CC': 'clang', 'prefix': '/install'}\n")),
+        ("python/share/terminfo/A/Apple", Node::Symlink { target: "../a/apple".into() }),
+    ]);
+    let read = |archive: &[u8]| match build::tree("cpython.tar.gz", archive, "3.12.8") {
+        Ok(tree) => {
+            whole(&tree);
+            assert!(tree.iter().all(|(path, _)| path.starts_with("usr/local/")));
+            true
+        }
+        Err(_) => false,
+    };
+    assert!(read(&gzip(&build)));
+    let inside = |random: &mut StdRng, mut bytes: Vec<u8>| {
+        change(random, &mut bytes);
+        seal(&mut bytes);
+        gzip(&bytes)
+    };
+    under_fire("builds of CPython", &[build], inside, read);
 }
 
 #[test]

@@ -131,6 +131,7 @@ pub async fn images_as(context: &Context, environment: &mut Environment, how: &H
         lock.write(&environment.lock_file())?;
     }
     lock.apply_on(&mut release, platform);
+    python::at_hand(context, &release).await?;
     let builder = builder.on(platform);
     let plan = |folder: &Path, release: &Release| plan_of(folder, release, &how.only);
     let planned = plan(&environment.folder, &release)?;

@@ -41,7 +41,7 @@ pub fn choose(environment: &mut Environment, asked: Option<&str>) -> Result<()> 
     // What the release has by itself is not an environment's own choice.
     let wanted = wanted.filter(|version| release.standalone.as_ref() != Some(version));
     if wanted != environment.standalone && environment.lock_file().exists() {
-        let has = environment.release()?.python_name();
+        let has = super::build::locked(environment)?.0.python_name();
         return Err(Fault::usage(format!("the environment `{}` has Python {has} already", environment.id))
             .hint("its Debian packages were chosen for that: name another environment with `--env ID`")
             .hint(format!("another build of that minor version: `baibox lock --env {} --update cpython`", environment.id))
@@ -72,6 +72,16 @@ pub async fn complete(context: &Context, release: &mut Release, lock: &mut Lock,
     }
     lock.apply(release);
     Ok(true)
+}
+
+/// Takes what lies in this host's folder into the store, which is no fetching.
+pub async fn at_hand(context: &Context, release: &Release) -> Result<()> {
+    let source = Source::of_host();
+    // Where it is not there, the build says so, if it needs it.
+    if let Some(build) = release.cpython.as_ref().filter(|build| source.has(&build.file)) {
+        source.bring(&context.fetcher()?, &context.store, &build.file, &build.sha256).await?;
+    }
+    Ok(())
 }
 
 fn gone(version: &str) -> Fault {

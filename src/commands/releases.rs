@@ -1,4 +1,4 @@
-use super::{Context, delete, guard, mix, up};
+use super::{Context, build, delete, guard, mix, up};
 use crate::cli::{Cli, Command, Releases, SourceChoice};
 use crate::environment::{self, Environment};
 use crate::error::{self, Fault};
@@ -91,7 +91,8 @@ fn details(told: &Told) -> String {
     ];
     lines.extend(told.images_python.iter().map(|python| vec!["in images".into(), format!("Python {python}")]));
     if let Some(seen) = &told.verified {
-        lines.push(vec!["  by".into(), format!("sources from {}, on {}", seen.sources, seen.platform)]);
+        let python = if seen.python.is_empty() { String::new() } else { format!(", with Python {}", seen.python) };
+        lines.push(vec!["  by".into(), format!("sources from {}, on {}{python}", seen.sources, seen.platform)]);
         lines.extend(Some(&seen.stopped).filter(|why| !why.is_empty()).map(|why| vec!["  stopped".into(), why.clone()]));
     }
     lines.extend(told.mixes.iter().map(|(mix, seen)| vec![format!("  {mix}"), seen.clone()]));
@@ -162,19 +163,22 @@ async fn one(context: &Context, options: &Releases, branch: &str, mix: &Mix) -> 
         }
     }
     let engine = context.engine().await?;
-    let mut sources = String::new();
+    let (mut sources, mut python) = (String::new(), String::new());
     if let Some(environment) = environment::list(&context.store)?.into_iter().find(|environment| environment.id == id) {
         if level != Level::HelloWorld && !environment.images.is_empty() {
             level = if healthy(context, &environment).await? { Level::ServicesHealthy } else { Level::ImagesBuild };
         }
         sources = origin(&environment).await?;
+        if options.python.is_some() {
+            python = build::locked(&environment)?.0.python_name();
+        }
         stack::end_compose(&*engine, &environment.id).await?;
         delete::now(context, &environment).await?;
     }
     watched.release()?;
     let platform = format!("linux/{}", engine.architecture().await?);
     let date = time::OffsetDateTime::now_utc().date().to_string();
-    Ok(Verified { level, date, sources, platform, stopped })
+    Ok(Verified { level, date, sources, platform, python, stopped })
 }
 
 async fn line(
@@ -190,6 +194,7 @@ async fn line(
     let Command::Up(mut wanted) = Cli::try_parse_from(words)?.command else { unreachable!("the words say `up`") };
     wanted.request.sources.source = options.sources.source;
     wanted.request.sources.git_base.clone_from(&options.sources.git_base);
+    wanted.request.python.clone_from(&options.python);
     // The same trees everywhere, unless told otherwise.
     if wanted.request.sources.source == SourceChoice::Auto
         && wanted.request.sources.git_base.is_none()

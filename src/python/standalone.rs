@@ -116,6 +116,14 @@ impl Source {
         })
     }
 
+    /// Whether it is a folder that has the file.
+    pub fn has(&self, file: &str) -> bool {
+        match (self, BuildName::parse(file)) {
+            (Self::Folder(folder), Some(name)) => place(folder, &name, file).is_some(),
+            _ => false,
+        }
+    }
+
     /// Archives of a version that a folder has for a platform, the newest build first. Addresses list nothing.
     pub fn builds(&self, python: &str, platform: Platform) -> Result<Vec<LockedBuild>> {
         let Self::Folder(folder) = self else { return Ok(Vec::new()) };
@@ -160,13 +168,17 @@ fn listed(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Where a folder has a file.
+fn place(folder: &Path, name: &BuildName<'_>, file: &str) -> Option<PathBuf> {
+    [folder.join(file), folder.join(name.day).join(file)].into_iter().find(|path| path.is_file())
+}
+
 fn take(folder: &Path, name: &BuildName<'_>, file: &str, store: &Store, digest: &Digest) -> Result<()> {
-    let places = [folder.join(file), folder.join(name.day).join(file)];
-    let Some(path) = places.iter().find(|path| path.is_file()) else {
+    let Some(path) = place(folder, name, file) else {
         anyhow::bail!("`{}` has no such file", folder.display());
     };
     let mut writer = store.writer()?;
-    let mut from = std::fs::File::open(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let mut from = std::fs::File::open(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
     std::io::copy(&mut from, &mut writer).with_context(|| format!("cannot copy `{}` into the store", path.display()))?;
     writer.commit_as(digest).with_context(|| format!("`{}` is not the file that is locked", path.display()))?;
     Ok(())
@@ -231,7 +243,7 @@ mod tests {
         assert_eq!(versions("3.12", Platform::Amd64), ["3.12.8", "3.12.7"]);
         assert!(versions("3.11", Platform::Amd64).is_empty() && versions("3.12", Platform::Arm64).is_empty());
         source.bring(&fetcher, &store, FILE, &digest).await.unwrap();
-        assert!(store.has(&digest));
+        assert!(store.has(&digest) && source.has(FILE) && !source.has("x"));
         let other = source.bring(&fetcher, &store, &older, &Digest::of(b"other")).await.unwrap_err();
         assert!(format!("{other:#}").contains("is not the file that is locked"), "{other:#}");
         assert!(!store.has(&Digest::of(b"older")), "nothing wrong is kept");
@@ -240,6 +252,6 @@ mod tests {
         let base = Source::named("https://host.invalid/x");
         let text = crate::error::render(&base.bring(&fetcher, &store, FILE, &Digest::of(b"far")).await.unwrap_err());
         assert!(text.contains("/20250115/cpython-3.12.8%2B20250115-x86_64") && text.contains("--offline"), "{text}");
-        assert!(base.builds("3.12", Platform::Amd64).unwrap().is_empty());
+        assert!(!base.has(FILE) && base.builds("3.12", Platform::Amd64).unwrap().is_empty());
     }
 }

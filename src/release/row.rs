@@ -64,6 +64,9 @@ pub struct Verified {
     /// Where the sources came from.
     pub sources: String,
     pub platform: String,
+    /// The Python that it ran with, where that is not the release's own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub python: String,
     /// What stopped it before hello world.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub stopped: String,
