@@ -11,11 +11,23 @@ pub struct World {
     pub id: String,
     /// Parent of the store, where it is not the usual one.
     pub cache: Option<PathBuf>,
+    /// Variables that baibox is given.
+    pub variables: Vec<(String, String)>,
 }
 
 impl World {
     pub fn new(scratch: &Path, name: &str) -> Self {
-        Self { folder: scratch.join(name), id: format!("baibox-{name}-{}", std::process::id()), cache: None }
+        Self {
+            folder: scratch.join(name),
+            id: format!("baibox-{name}-{}", std::process::id()),
+            cache: None,
+            variables: Vec::new(),
+        }
+    }
+    /// The same, with a variable.
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
     }
     /// One that knows only the environments of this test; what was built before is there all the same.
     pub fn apart(scratch: &Path, name: &str) -> Self {
@@ -39,6 +51,7 @@ impl World {
         if let Some(cache) = &self.cache {
             command.env("XDG_CACHE_HOME", cache);
         }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         let output = command.args(arguments).output().unwrap();
         eprintln!("baibox {}\n{}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
         output
