@@ -196,8 +196,11 @@ pub struct Request {
     #[command(flatten)]
     pub sources: Sources,
     /// Python of the images: `debian`, `standalone`, or a version of a standalone build such as 3.11.6; a new environment only
-    #[arg(long, value_name = "PYTHON")]
+    #[arg(long, value_name = "PYTHON", conflicts_with = "base")]
     pub python: Option<String>,
+    /// Stand the images on this image of a registry, such as python:3.9-slim-bullseye; `none`: on Debian's packages alone
+    #[arg(long, value_name = "REFERENCE")]
+    pub base: Option<String>,
     /// Give the agent the release's CUDA plug-in: `gpu`, `mock` with devices that are made up, or `off`
     #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "gpu", value_name = "KIND")]
     pub cuda: Option<CudaChoice>,

@@ -3,10 +3,11 @@
 
 mod fire;
 
-use baibox::model::Digest;
+use baibox::model::{Digest, Platform};
 use baibox::oci::{END_MARKER, Layer, Node, Settings};
 use baibox::plan::{ImagePlan, LayerPlan};
 use baibox::registry::{self, LAYER_KEY, Place, Registry};
+use baibox::release::BaseLayer;
 use baibox::store::Store;
 use fire::{below, change, gzip, rounds, tar_of, under_fire_for};
 use rand::Rng;
@@ -54,7 +55,7 @@ struct Remote {
 
 impl Remote {
     fn new(tars: &[Vec<u8>]) -> Self {
-        let layer = |tar: &Vec<u8>| LayerPlan { title: "layer".into(), fragments: vec![Digest::of(tar)] };
+        let layer = |tar: &Vec<u8>| LayerPlan { title: "layer".into(), fragments: vec![Digest::of(tar)], blob: None };
         let plan = ImagePlan {
             name: "x".into(),
             reference: "baibox.local/21.03/x:tag".into(),
@@ -201,4 +202,102 @@ fn what_a_registry_sends_is_not_believed() {
     let deep = "[".repeat(100_000);
     *answers.lock().unwrap() = good.answers(&good.config(), deep.into_bytes());
     assert!(pull(&good.diff_ids).unwrap_err().contains("is not an image that baibox pushed"));
+}
+
+#[test]
+fn an_image_to_stand_on_is_pinned_and_taken_only_as_it_says_it_is() {
+    let tars = [
+        tar_of(&[("usr/lib/os-release", Node::file(0o644, "ID=debian\n")), ("etc/x", Node::file(0o644, "x"))]),
+        tar_of(&[("etc/x", Node::Removed)]),
+    ];
+    let answers = Answers::default();
+    let reference = format!("{}/team/python:tag", serve(answers.clone()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let good = Remote::new(&tars);
+    let config = |os: &str| {
+        let rootfs = json!({ "type": "layers", "diff_ids": good.diff_ids });
+        let own = json!({ "Env": ["PATH=/usr/local/bin:/bin", "PYTHON_VERSION=3.9.2"] });
+        serde_json::to_vec(&json!({ "os": os, "architecture": "amd64", "config": own, "rootfs": rootfs })).unwrap()
+    };
+    let index = |digest: &Digest, architecture: &str| {
+        let platform = json!({ "os": "linux", "architecture": architecture });
+        let entry = json!({ "mediaType": "x", "digest": digest, "size": 1, "platform": platform });
+        serde_json::to_vec(&json!({ "schemaVersion": 2, "manifests": [entry] })).unwrap()
+    };
+    // What is served for an image of this config, by a manifest that was changed.
+    let serve_it = |config: &[u8], place: Option<(&str, serde_json::Value)>| {
+        let mut manifest: serde_json::Value = serde_json::from_slice(&good.manifest(config)).unwrap();
+        if let Some((place, value)) = place {
+            *manifest.pointer_mut(place).unwrap() = value;
+        }
+        *answers.lock().unwrap() = good.answers(config, serde_json::to_vec(&manifest).unwrap());
+    };
+    let pin = || runtime.block_on(registry::base::pin(&reference, Platform::Amd64));
+    let refused = |says: &str| {
+        let said = baibox::error::render(&pin().unwrap_err());
+        assert!(said.contains(says), "{says}: {said}");
+    };
+
+    serve_it(&config("linux"), None);
+    let pinned = pin().unwrap();
+    assert_eq!(pinned.digest, pinned.manifest);
+    assert_eq!(pinned.env["PYTHON_VERSION"], "3.9.2");
+    assert_eq!(pinned.layers.iter().map(|layer| layer.diff_id.clone()).collect::<Vec<_>>(), good.diff_ids);
+
+    // By an index, which is what the tag then names.
+    let top = index(&pinned.manifest, "amd64");
+    let manifest = answers.lock().unwrap()["tag"].clone();
+    answers.lock().unwrap().extend([("tag".to_owned(), top.clone()), (pinned.manifest.to_string(), manifest)]);
+    let by_index = pin().unwrap();
+    assert_eq!((by_index.digest, &by_index.manifest, &by_index.layers), (Digest::of(&top), &pinned.manifest, &pinned.layers));
+    answers.lock().unwrap().insert(pinned.manifest.to_string(), top.clone());
+    refused("is not what it says");
+    answers.lock().unwrap().insert("tag".to_owned(), index(&pinned.manifest, "riscv64"));
+    refused("hint: name another one: it has linux/riscv64");
+    answers.lock().unwrap().insert("tag".to_owned(), b"{".to_vec());
+    refused("is not an image");
+    answers.lock().unwrap().clear();
+    refused("the manifest of");
+    serve_it(&config("windows"), None);
+    refused("is an image for windows/amd64, not for linux/amd64");
+    let squash = json!("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip");
+    serve_it(&config("linux"), Some(("/layers/0/mediaType", squash)));
+    refused("is of a kind that is not taken");
+    serve_it(&config("linux"), Some(("/layers", json!([]))));
+    refused("is not an image");
+    serve_it(&config("linux"), Some(("/layers/0/size", json!(-1))));
+    refused("is not an image");
+
+    // Its layers, and the files that they have together.
+    let take = |layer: &BaseLayer| {
+        let scratch = tempfile::tempdir().unwrap();
+        let store = Store::open(scratch.path()).unwrap();
+        let taken = runtime.block_on(async {
+            registry::base::fetch_layer(&store, &reference, layer).await?;
+            registry::base::layer_content(&store, layer).await
+        });
+        taken.map_err(|error| baibox::error::render(&error)).map(|content| store.read(&content).unwrap())
+    };
+    serve_it(&config("linux"), None);
+    for (layer, tar) in pinned.layers.iter().zip(&tars) {
+        assert_eq!([take(layer).unwrap(), END_MARKER.to_vec()].concat(), *tar);
+    }
+    let first = &pinned.layers[0];
+    let wrong = BaseLayer { diff_id: good.diff_ids[1].clone(), ..first.clone() };
+    assert!(take(&wrong).unwrap_err().contains(&format!("not `{}`", good.diff_ids[1])));
+    assert!(take(&BaseLayer { size: 7, ..first.clone() }).unwrap_err().contains("is not what it says"));
+    let gone = Digest::of(b"gone");
+    assert!(take(&BaseLayer { digest: gone.clone(), ..first.clone() }).unwrap_err().contains(&format!("the blob `{gone}`")));
+    let plain = BaseLayer { media_type: "application/vnd.oci.image.layer.v1.tar".into(), ..first.clone() };
+    assert!(take(&plain).unwrap_err().contains("cannot take the layer"));
+    let scratch = tempfile::tempdir().unwrap();
+    let store = Store::open(scratch.path()).unwrap();
+    assert!(baibox::debian::base::look(&store, &good.diff_ids).unwrap().is_none());
+    for layer in &pinned.layers {
+        runtime.block_on(registry::base::fetch_layer(&store, &reference, layer)).unwrap();
+        runtime.block_on(registry::base::layer_content(&store, layer)).unwrap();
+    }
+    let files = baibox::debian::base::look(&store, &good.diff_ids).unwrap().unwrap();
+    assert_eq!(baibox::debian::base::distribution(&files).0, "debian");
+    assert_eq!(files.get("etc/x"), None);
 }

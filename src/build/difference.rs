@@ -38,6 +38,8 @@ struct Entry {
     gid: u64,
     link: String,
     content: Vec<u8>,
+    /// All below the path goes, and the path itself, unless it ends with `/`.
+    removes: bool,
 }
 
 /// Calls `each` for every entry of a tar stream, with bounded content.
@@ -51,7 +53,12 @@ fn entries(stream: impl Read, mut each: impl FnMut(Entry) -> Result<()>) -> Resu
         if name.is_empty() || name == "." {
             continue;
         }
-        let path = Tree::normal_path(&name)?;
+        let (folder, last) = name.rsplit_once('/').map_or(("", name.as_str()), |(folder, last)| (folder, last));
+        let (path, removes) = match last.strip_prefix(".wh.") {
+            Some(".wh..opq") => (format!("{}/", Tree::normal_path(folder)?), true),
+            Some(gone) => (Tree::normal_path(format!("{folder}/{gone}").trim_start_matches('/'))?, true),
+            None => (Tree::normal_path(&name)?, false),
+        };
         let link = entry.link_name_bytes().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
         if entry.size() > LARGEST_FILE {
             bail!("`{path}` is larger than {LARGEST_FILE} bytes");
@@ -61,7 +68,7 @@ fn entries(stream: impl Read, mut each: impl FnMut(Entry) -> Result<()>) -> Resu
         let kind = header.entry_type();
         let mut content = Vec::new();
         entry.read_to_end(&mut content)?;
-        each(Entry { path, kind, mode, uid, gid, link, content })?;
+        each(Entry { path, kind, mode, uid, gid, link, content, removes })?;
     }
     Ok(())
 }
@@ -96,20 +103,34 @@ impl Below {
     /// Adds a fragment on top.
     pub fn add(&mut self, fragment: impl Read) -> Result<()> {
         let seen = &mut self.0;
+        let (mut above, mut removed) = (BTreeMap::new(), Vec::new());
         entries(fragment, |entry| {
             let Entry { path, mode, uid, gid, .. } = entry;
+            if entry.removes {
+                removed.push(path);
+                return Ok(());
+            }
             let what = match entry.kind {
                 tar::EntryType::Directory => Seen::Directory(mode, uid, gid),
                 tar::EntryType::Symlink => Seen::Symlink(entry.link),
-                tar::EntryType::Link => match seen.get(&Tree::normal_path(&entry.link)?) {
-                    Some(target) => target.clone(),
-                    None => bail!("the hard link `{path}` names nothing"),
-                },
+                tar::EntryType::Link => {
+                    let target = Tree::normal_path(&entry.link)?;
+                    match above.get(&target).or_else(|| seen.get(&target)) {
+                        Some(target) => Seen::clone(target),
+                        None => bail!("the hard link `{path}` names nothing"),
+                    }
+                }
                 _ => Seen::File(mode, uid, gid, Digest::of(&entry.content)),
             };
-            seen.insert(path, what);
+            above.insert(path, what);
             Ok(())
-        })
+        })?;
+        for path in removed {
+            let below = format!("{}/", path.trim_end_matches('/'));
+            seen.retain(|other, _| *other != path && !other.starts_with(&below));
+        }
+        seen.append(&mut above);
+        Ok(())
     }
 
     /// The tree that, laid on top of these fragments, gives the exported file system.
@@ -120,7 +141,8 @@ impl Below {
         let before = std::mem::take(&mut self.0);
         let mut present = std::collections::BTreeSet::new();
         entries(export, |entry| {
-            let Entry { path, mode, uid, gid, link, content, kind } = entry;
+            let Entry { path, mode, uid, gid, link, content, kind, removes } = entry;
+            anyhow::ensure!(!removes, "a step left `{path}` as removed");
             if of_the_engine(&path) {
                 return Ok(());
             }

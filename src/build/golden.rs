@@ -143,7 +143,14 @@ async fn one_index_is_over_made_up_images_of_two_platforms() {
         .iter()
         .flat_map(|(platform, plan, outcome)| {
             let images = plan.images.iter().zip(&outcome.images);
-            images.map(|(plan, (_, image))| Outgoing { plan, image, platform: *platform, base: 0, annotations: BTreeMap::new() })
+            images.map(|(plan, (_, image))| Outgoing {
+                plan,
+                image,
+                platform: *platform,
+                base: 0,
+                below: None,
+                annotations: BTreeMap::new(),
+            })
         })
         .collect();
     let layout = folder.path().join("layout");

@@ -5,7 +5,7 @@ use super::tasks::{self, Task};
 use crate::debian;
 use crate::engine::{Output, Step};
 use crate::model::{Digest, SOURCE_DATE_EPOCH};
-use crate::oci::{Image, Node, Settings, Tree};
+use crate::oci::{Image, Node, Settings, Stacked, Tree};
 use crate::plan::{Input, Plan, Recipe};
 use crate::python;
 use crate::store::Store;
@@ -47,6 +47,9 @@ impl Builder {
                 let recipe = &recipes[key];
                 self.bring(recipe).await.with_context(|| format!("cannot fetch `{}`", recipe.title()))?;
                 let _memory = self.memory.acquire_many(self.weight(recipe)).await?;
+                if let Recipe::BaseLayer { layer, .. } = recipe {
+                    return self.base_layer(key, layer).await;
+                }
                 let tree = self.tree(recipes, recipe).await.with_context(|| format!("cannot make `{}`", recipe.title()))?;
                 self.keep(key, tree).await
             }
@@ -77,6 +80,7 @@ impl Builder {
         match recipe {
             Recipe::DebianSkeleton => Ok(debian::database::skeleton()),
             Recipe::DebianBase => Ok(debian::database::base()),
+            Recipe::BaseRecord { layers } => self.base_record(recipes, layers).await,
             Recipe::Deb { deb, options } => {
                 let bytes = self.deb(deb).await?;
                 let (file, options) = (deb.file.clone(), options.clone());
@@ -131,8 +135,8 @@ impl Builder {
                 }
                 Ok(debian::account::tree(name, *id, &files)?)
             }
-            Recipe::DebianConfigured { .. } | Recipe::Sdist { .. } | Recipe::ByteCode { .. } => {
-                bail!("`{}` is made by a step in a container", recipe.title())
+            Recipe::BaseLayer { .. } | Recipe::DebianConfigured { .. } | Recipe::Sdist { .. } | Recipe::ByteCode { .. } => {
+                bail!("`{}` is not made of files", recipe.title())
             }
         }
     }
@@ -141,6 +145,7 @@ impl Builder {
     async fn bring(&self, recipe: &Recipe) -> Result<()> {
         match recipe {
             Recipe::Deb { deb, .. } => debian::download(&self.fetcher, &self.mirror, deb).await,
+            Recipe::BaseLayer { layer, from } => crate::registry::base::fetch_layer(&self.store, from, layer).await,
             Recipe::Wheel { name, input, .. } => self.python_input(name, input).await,
             Recipe::Cpython { input, .. } => self.cpython.bring(&self.fetcher, &self.store, &input.file, &input.digest).await,
             _ => Ok(()),
@@ -341,17 +346,9 @@ impl Builder {
     /// A text file as a configure step left it, if it changed that.
     fn left_file(&self, key: &Digest, wanted: &str) -> Result<Option<String>> {
         let fragment = self.fragment(key).context("the configured packages are missing")?;
-        let mut text = None;
-        let file = self.store.reader(&fragment.content)?;
-        each_file(
-            file,
-            |path| path == wanted,
-            |_, content| {
-                text = Some(String::from_utf8(content)?);
-                Ok(())
-            },
-        )?;
-        Ok(text)
+        let mut stacked = Stacked::default();
+        stacked.add(std::io::BufReader::with_capacity(1 << 18, self.store.reader(&fragment.content)?), |path| path == wanted)?;
+        Ok(stacked.text(wanted))
     }
 }
 

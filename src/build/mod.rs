@@ -1,6 +1,7 @@
 //! Turns a plan into fragments, layers and images: the store keeps what was made,
 //! an executor runs the few steps that must run.
 
+mod base;
 mod check;
 mod difference;
 mod emulation;

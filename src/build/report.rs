@@ -123,7 +123,7 @@ mod tests {
         let code = Recipe::ByteCode { of: wheel.key(), on: base.key() };
         let recipes: BTreeMap<Digest, Recipe> = [&base, &wheel, &code].map(|recipe| (recipe.key(), recipe.clone())).into();
         let plan = Plan { recipes, images: Vec::new() };
-        let layer = LayerPlan { title: "x".into(), fragments: vec![wheel.key(), code.key()] };
+        let layer = LayerPlan { title: "x".into(), fragments: vec![wheel.key(), code.key()], blob: None };
         let check = |missing: &[&Recipe], made: Made, why: &str| {
             let missing = missing.iter().map(|recipe| recipe.key()).collect();
             assert_eq!(judge(&plan, &layer, &missing), (made, why.to_owned()));

@@ -183,11 +183,11 @@ impl Builder {
 
     /// The first base of the plan, made if it is missing.
     async fn base(&self, plan: &Plan, stage: &Stage) -> Result<Digest> {
-        let first = |recipe: &Recipe| matches!(recipe, Recipe::DebianConfigured { again: false, .. });
-        let on_first = |recipe: &Recipe| matches!(recipe, Recipe::Cpython { on, .. } if first(&plan.recipes[on]));
-        let bases = plan.recipes.iter().filter(|(_, recipe)| on_first(recipe));
-        let on = bases.chain(plan.recipes.iter().filter(|(_, recipe)| first(recipe))).next();
-        let (on, _) = on.context("no image of the release has configured packages")?;
+        let first = |key: &Digest| Plan::is_first(&plan.recipes, key);
+        let on_first = |key: &&Digest| matches!(&plan.recipes[*key], Recipe::Cpython { on, .. } if first(on));
+        let bases = plan.recipes.keys().filter(on_first);
+        let on = bases.chain(plan.recipes.keys().filter(|key| first(key))).next();
+        let on = on.context("no image of the release has configured packages")?;
         let mut wanted = vec![on.clone()];
         let mut missing = BTreeSet::new();
         while let Some(key) = wanted.pop() {
@@ -331,8 +331,12 @@ fn pins(text: &str) -> Result<Vec<String>> {
 
 /// The minor version of glibc 2 that the images have.
 pub fn glibc(release: &Release) -> Result<u32> {
-    let libc = release.debian_lock.values().flatten().find(|deb| deb.name == "libc6");
-    libc.and_then(|deb| deb.version.strip_prefix("2.")?.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok())
+    // The halfstack may have another one.
+    let lowest = release.lowest_set().and_then(|set| release.debian_lock.get(set));
+    let own = lowest.and_then(|debs| debs.iter().find(|deb| deb.name == "libc6")).map(|deb| deb.version.as_str());
+    let version = own.or_else(|| release.base.as_ref()?.version("libc6"));
+    version
+        .and_then(|version| version.strip_prefix("2.")?.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok())
         .context("the lock does not tell the images' glibc")
 }
 

@@ -52,7 +52,9 @@ pub fn cut(plan: &Plan, missing: &BTreeSet<Digest>) -> Vec<Task> {
         .recipes
         .values()
         .filter_map(|recipe| match recipe {
-            Recipe::DebianConfigured { below, again: false } => Some(below.iter().flatten()),
+            Recipe::DebianConfigured { below, .. } if Plan::is_first(&plan.recipes, &recipe.key()) => {
+                Some(below.iter().flatten())
+            }
             _ => None,
         })
         .flatten()

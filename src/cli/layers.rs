@@ -46,9 +46,12 @@ pub struct Lock {
     #[command(flatten)]
     pub one: One,
     /// Choose these packages anew, and what their new versions force: names, Python's also with bounds as in `aiohttp<3.8`;
-    /// `debian` or `python` for all of a kind, `cpython` for the standalone build [default: debian]
+    /// `debian` or `python` for all of a kind, `cpython` for the standalone build, `base` for the image below [default: debian]
     #[arg(long, num_args = 0.., value_name = "NAME")]
     pub update: Option<Vec<String>>,
+    /// Stand the images on this image of a registry, such as python:3.9-slim-bullseye; `none`: on Debian's packages alone
+    #[arg(long, value_name = "REFERENCE", conflicts_with_all = ["update", "platform"])]
+    pub base: Option<String>,
     /// The Python packages
     #[arg(long)]
     pub python: bool,

@@ -22,6 +22,7 @@ use std::sync::Arc;
 pub async fn run(context: &Context, options: &Build) -> Result<()> {
     let outputs = options.output.iter().map(|text| Output::parse(text)).collect::<Result<Vec<_>, _>>()?;
     let mut environment = environment(context, &options.request).await?;
+    super::base::meant(context, &environment, options.request.base.as_deref(), options.locked).await?;
     let mut how = How {
         locked: options.locked,
         store_only: !outputs.is_empty(),
@@ -60,7 +61,7 @@ pub async fn run(context: &Context, options: &Build) -> Result<()> {
 /// One that is there, or a new one with its trees; nothing of it is started.
 async fn environment(context: &Context, request: &Request) -> Result<Environment> {
     let one = One { env: request.one.env.clone() };
-    if *request == (Request { one, ..Request::default() }) {
+    if *request == (Request { one, base: request.base.clone(), ..Request::default() }) {
         return context.environment(&request.one);
     }
     let engine = if Context::has_engine() { Some(context.engine().await?) } else { None };
@@ -261,6 +262,7 @@ async fn replace_gone(
     if let Some(gone) = error.downcast_ref::<DebianError>() {
         context.ui.remark("lock", &format!("{gone}: Debian packages are resolved again"));
     }
+    super::base::at_hand(context, release).await?;
     let sets = lock::resolve_debian(release, platform, &builder.fetcher, &context.store, &context.ui, &stage).await?;
     let before = lock.platform.get_mut(platform.architecture()).map_or(&mut lock.debian, |other| &mut other.debian);
     let changes = lock::debian_changes(before, &sets);

@@ -22,6 +22,9 @@ pub async fn run(context: &Context, options: &Options) -> Result<()> {
     if let Some(platform) = other {
         return platform::lock(context, options, platform).await;
     }
+    if let Some(base) = &options.base {
+        return super::base::run(context, options, base).await;
+    }
     let Some(text) = &options.branch else {
         return of_environment(context, options, &context.environment(&options.one)?).await;
     };
@@ -95,6 +98,12 @@ async fn updated(
     let stage = context.ui.stage("lock");
     let mut after = before.clone();
     let fetcher = context.fetcher()?;
+    if asked.base {
+        let reference = before.base.as_ref().map(|base| base.reference.clone()).context("the lock has a base")?;
+        super::base::choose_anew(context, &mut release, &mut after, &reference).await?;
+    } else if !asked.debian.is_none() {
+        super::base::at_hand(context, &release).await?;
+    }
     match &asked.debian {
         Chosen::All => {
             after.debian = lock::resolve_debian(&release, Platform::LOCKED, &fetcher, &context.store, &context.ui, &stage).await?

@@ -1,5 +1,6 @@
 //! One file a verb; flags stop here.
 
+mod base;
 mod build;
 mod check;
 mod ci;

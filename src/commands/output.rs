@@ -7,7 +7,7 @@ use crate::error::Fault;
 use crate::lock::Lock;
 use crate::model::{Digest, Platform};
 use crate::oci::{Image, Layer, write_archive};
-use crate::plan::{Plan, Recipe};
+use crate::plan::Plan;
 use crate::registry::{Outgoing, layout};
 use crate::release::Release;
 use anyhow::{Context as _, Result};
@@ -145,9 +145,14 @@ pub fn outgoing<'a>(planned: &'a Planned, platform: Platform, outcome: &'a Outco
             let commits = links.iter().filter_map(|name| Some(format!("{name}={}", lock.sources.get(name)?)));
             annotations.insert("ai.baibox.sources".into(), commits.collect::<Vec<_>>().join(","));
         }
-        let configured = |key: &Digest| matches!(plan.recipes.get(key), Some(Recipe::DebianConfigured { again: false, .. }));
+        let below = data.and_then(|data| release.base_of(data.packages.first()?));
+        if let Some(below) = below {
+            annotations.insert("org.opencontainers.image.base.name".into(), below.reference.clone());
+            annotations.insert("org.opencontainers.image.base.digest".into(), below.manifest.to_string());
+        }
+        let configured = |key: &Digest| below.is_none() && Plan::is_first(&plan.recipes, key);
         let base = planned.layers.iter().position(|layer| layer.fragments.iter().any(configured)).map_or(0, |place| place + 1);
-        Outgoing { plan: planned, image, platform, base, annotations }
+        Outgoing { plan: planned, image, platform, base, below, annotations }
     });
     outgoing.collect()
 }

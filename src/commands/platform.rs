@@ -29,6 +29,11 @@ pub async fn asked(context: &Context, words: &[String]) -> Result<Vec<Platform>>
 /// Completes the lock's table of a platform for a release that the lock is applied to. What is in the
 /// table stays, what is missing is chosen and said. True if that changed it.
 pub async fn complete(context: &Context, release: &Release, lock: &mut Lock, platform: Platform, locked: bool) -> Result<bool> {
+    if let Some(base) = release.base.as_ref().filter(|_| platform != Platform::LOCKED) {
+        let fault =
+            Fault::usage(format!("the base `{}` is locked for {} alone, not for {platform}", base.reference, Platform::LOCKED));
+        return Err(fault.hint("go back to Debian's own base, which is made for both: `baibox lock --base none`").into());
+    }
     let architecture = platform.architecture();
     let mut table = match lock.platform.get(architecture) {
         _ if platform == Platform::LOCKED => return Ok(false),

@@ -34,6 +34,7 @@ async fn line(context: &Context, options: Up) -> Result<Option<Environment>> {
         return Ok(None);
     }
     let (mut environment, release) = opened.bring(context, request).await?;
+    super::base::meant(context, &environment, request.base.as_deref(), options.locked).await?;
     if let Some(cache) = &options.cache {
         super::pull::warm(context, &environment, cache).await?;
     }
@@ -65,6 +66,9 @@ async fn dry_run(context: &Context, options: &Up, mut environment: Environment) 
     let release = &environment.release()?;
     let from = &options.request.sources;
     let (mut locked, mut lock) = build::locked(&environment)?;
+    if let Some(base) = &options.request.base {
+        super::base::choose(context, &mut locked, &mut lock, base, options.locked).await?;
+    }
     let scratch = tempfile::tempdir_in(context.store.temporary())?;
     if release.components.iter().any(|component| !environment.folder.join(&component.name).exists()) {
         environment.folder = scratch.path().to_owned();

@@ -181,46 +181,65 @@ pub fn of_deb(deb: &LockedDeb, control: &str) -> Option<Package> {
 
 /// The stanzas that name a package, a file and its digest; others cannot be fetched and are left out.
 pub fn parse(text: &str, security: bool) -> Vec<Package> {
-    const WANTED: [&str; 15] = [
-        "Package",
-        "Version",
-        "Architecture",
-        "Multi-Arch",
-        "Essential",
-        "Priority",
-        "Depends",
-        "Pre-Depends",
-        "Provides",
-        "Conflicts",
-        "Breaks",
-        "Filename",
-        "Size",
-        "SHA256",
-        "Protected",
-    ];
     let package = |stanza: stanza::Stanza<'_>| {
-        let text = |name: &str| stanza.get(name).unwrap_or_default().to_owned();
-        let joined = |first: &str, second: &str| match (stanza.get(first), stanza.get(second)) {
-            (Some(first), Some(second)) => format!("{first}, {second}"),
-            (one, other) => one.or(other).unwrap_or_default().to_owned(),
-        };
         Some(Package {
-            name: stanza.get("Package")?.to_owned(),
-            version: stanza.get("Version")?.to_owned(),
-            architecture: text("Architecture"),
-            multi_arch: text("Multi-Arch"),
-            essential: stanza.get("Essential") == Some("yes"),
-            priority: text("Priority"),
-            depends: joined("Pre-Depends", "Depends"),
-            provides: text("Provides"),
-            conflicts: joined("Conflicts", "Breaks"),
             file: super::package::decoded(stanza.get("Filename")?)?,
             size: stanza.get("Size")?.parse().ok()?,
             sha256: stanza.get("SHA256")?.to_owned(),
             security,
+            ..described(&stanza)?
         })
     };
     stanza::selected(text, |name| WANTED.contains(&name)).filter_map(package).collect()
+}
+
+/// What is installed, by dpkg's status file; of no file.
+pub fn installed(status: &str) -> Vec<Package> {
+    let stanzas = stanza::selected(status, |name| WANTED.contains(&name));
+    stanzas
+        .filter(|stanza| stanza.get("Status") == Some("install ok installed"))
+        .filter_map(|stanza| described(&stanza))
+        .collect()
+}
+
+const WANTED: [&str; 16] = [
+    "Package",
+    "Version",
+    "Architecture",
+    "Multi-Arch",
+    "Essential",
+    "Priority",
+    "Depends",
+    "Pre-Depends",
+    "Provides",
+    "Conflicts",
+    "Breaks",
+    "Filename",
+    "Size",
+    "SHA256",
+    "Protected",
+    "Status",
+];
+
+/// All but the file.
+fn described(stanza: &stanza::Stanza<'_>) -> Option<Package> {
+    let text = |name: &str| stanza.get(name).unwrap_or_default().to_owned();
+    let joined = |first: &str, second: &str| match (stanza.get(first), stanza.get(second)) {
+        (Some(first), Some(second)) => format!("{first}, {second}"),
+        (one, other) => one.or(other).unwrap_or_default().to_owned(),
+    };
+    Some(Package {
+        name: stanza.get("Package")?.to_owned(),
+        version: stanza.get("Version")?.to_owned(),
+        architecture: text("Architecture"),
+        multi_arch: text("Multi-Arch"),
+        essential: stanza.get("Essential") == Some("yes"),
+        priority: text("Priority"),
+        depends: joined("Pre-Depends", "Depends"),
+        provides: text("Provides"),
+        conflicts: joined("Conflicts", "Breaks"),
+        ..Package::default()
+    })
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 
 pub mod account;
 mod ar;
+pub mod base;
 pub mod configure;
 pub mod database;
 mod error;

@@ -100,7 +100,7 @@ fn lean(database: Database) -> Options {
     let exclude = ["usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info"].map(String::from).to_vec();
     let blank =
         Blank { package: "postgresql-13".into(), path: "usr/lib/postgresql/13/bin/postgres".into(), suffix: " (Debian".into() };
-    Options { database, exclude, blank: Some(blank) }
+    Options { database, exclude, blank: Some(blank), ..Options::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,6 +28,9 @@ pub struct Options {
     /// Copyright files stay, as licenses ask.
     pub exclude: Vec<String>,
     pub blank: Option<Blank>,
+    /// `/bin` and the like are no links in the image.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub split_usr: bool,
 }
 
 /// A suffix of a program's version string that is made empty.
@@ -92,11 +95,11 @@ pub fn unpack(file: &str, deb: &[u8], options: &Options) -> Result<Unpacked, Deb
     let mut control = read_control(file, &text)?;
     control.triggers =
         scripts.get("triggers").map(|(_, content)| String::from_utf8_lossy(content).into_owned()).unwrap_or_default();
-    let (mut nodes, list) = read_data(file, Bytes::from(members.data))?;
+    let (mut nodes, list) = read_data(file, Bytes::from(members.data), options.split_usr)?;
     for line in scripts.get("conffiles").map(|(_, content)| String::from_utf8_lossy(content)).unwrap_or_default().lines() {
         // `remove-on-upgrade /path` names what is not in the package.
         let Some(path) = line.trim().strip_prefix('/') else { continue };
-        if let Some(Node::File { content, .. }) = nodes.get(&merged(path)) {
+        if let Some(Node::File { content, .. }) = nodes.get(&merged(path, options.split_usr)) {
             let digest = HashAlgorithm::Md5.digest(content).expect("MD5 takes all");
             control.conffiles.push((format!("/{path}"), digest.iter().map(|byte| format!("{byte:02x}")).collect()));
         }
@@ -183,13 +186,13 @@ fn read_control(file: &str, text: &str) -> Result<Control, DebianError> {
 }
 
 /// `bin/x` is `usr/bin/x` where `/bin` is a link.
-fn merged(path: &str) -> String {
+fn merged(path: &str, split: bool) -> String {
     let first = path.split('/').next().unwrap_or_default();
-    if MERGED.contains(&first) { format!("usr/{path}") } else { path.to_owned() }
+    if !split && MERGED.contains(&first) { format!("usr/{path}") } else { path.to_owned() }
 }
 
 /// The nodes at their merged paths, and dpkg's list of the original ones.
-fn read_data(file: &str, data: Bytes) -> Result<(BTreeMap<String, Node>, String), DebianError> {
+fn read_data(file: &str, data: Bytes, split: bool) -> Result<(BTreeMap<String, Node>, String), DebianError> {
     let broken = |source| DebianError::Member { file: file.to_owned(), member: "data.tar".to_owned(), source };
     let utf8 = |bytes: &[u8]| {
         String::from_utf8(bytes.to_vec())
@@ -229,16 +232,16 @@ fn read_data(file: &str, data: Bytes) -> Result<(BTreeMap<String, Node>, String)
                 Node::File { mode, uid, gid, content: data.slice(start..end) }
             }
             tar::EntryType::Symlink => Node::Symlink { target: link()? },
-            tar::EntryType::Link => Node::Hardlink { target: merged(&Tree::normal_path(&link()?).map_err(refuse)?) },
+            tar::EntryType::Link => Node::Hardlink { target: merged(&Tree::normal_path(&link()?).map_err(refuse)?, split) },
             tar::EntryType::Block | tar::EntryType::Char => return Err(kind_error(file, &original, "device node")),
             tar::EntryType::Fifo => return Err(kind_error(file, &original, "named pipe")),
             _ => return Err(kind_error(file, &original, "kind of entry unknown to dpkg")),
         };
         // The links themselves stand in the skeleton.
-        if MERGED.contains(&path.as_str()) {
+        if !split && MERGED.contains(&path.as_str()) {
             continue;
         }
-        tree.insert(&merged(&path), node).map_err(refuse)?;
+        tree.insert(&merged(&path, split), node).map_err(refuse)?;
     }
     tree.check().map_err(|source| entry_error(file, "", source))?;
     Ok((tree.iter().map(|(path, node)| (path.to_owned(), node.clone())).collect(), list))

@@ -158,8 +158,12 @@ fn records_are_kept_for_dpkg_or_for_scanners() {
 
 #[test]
 fn excluded_paths_go_and_licenses_stay() {
-    let options =
-        Options { database: Database::Static, exclude: vec!["usr/share/doc".into(), "usr/share/man".into()], blank: None };
+    let options = Options {
+        database: Database::Static,
+        exclude: vec!["usr/share/doc".into(), "usr/share/man".into()],
+        blank: None,
+        ..Options::default()
+    };
     let unpacked = data(
         &[
             Folder("usr/share/doc/"),

@@ -4,7 +4,7 @@ use crate::debian::{self, DebianError, LockedDeb, Mirror, Package, Request};
 use crate::error::Fault;
 use crate::fetch::Fetcher;
 use crate::model::Platform;
-use crate::release::Release;
+use crate::release::{Release, is_debians_python};
 use crate::store::Store;
 use crate::ui::{Stage, Ui};
 use anyhow::{Context, Result};
@@ -27,7 +27,8 @@ pub async fn resolve(
 ) -> Result<Sets> {
     let release = &release.to_lock(platform);
     let indexes = indexes(release, platform, fetcher, store, ui, stage).await?;
-    locked(&choose(release, &indexes, &Packages::new(), &BTreeSet::new())?)
+    let base = installed(release, store)?;
+    locked(&choose(release, &indexes, &Packages::new(), &base, &BTreeSet::new())?)
 }
 
 /// Chooses `names` again in the release's lock, and what does not go together with their new
@@ -61,8 +62,19 @@ pub async fn update(
             }
         }
     }
-    locked(&choose_with(release, &indexes, &kept, moving)?)
+    locked(&choose_with(release, &indexes, &kept, &installed(release, store)?, moving)?)
 }
+
+/// What the base of a registry has, whose layers were brought before; nothing where there is no such base.
+fn installed(release: &Release, store: &Store) -> Result<Vec<Package>> {
+    let Some(base) = &release.base else { return Ok(Vec::new()) };
+    let found = debian::base::look(store, base.layers.iter().map(|layer| &layer.diff_id))?;
+    let found = found.with_context(|| format!("the layers of `{}` are not in the store", base.reference))?;
+    Ok(debian::base::packages(&found))
+}
+
+/// What Debian's Python is made of: a base of a registry has its own.
+const PYTHON: [&str; 6] = ["libpython3-stdlib", "python3", "python3-dev", "python3-distutils", "python3-minimal", "python3-venv"];
 
 /// A locked package that the mirror dropped, by what it says itself; `None` if it is nowhere.
 async fn dropped(deb: &LockedDeb, fetcher: &Fetcher, store: &Store) -> Result<Option<Package>> {
@@ -140,10 +152,16 @@ async fn indexes(
 }
 
 /// The sets with `moving` chosen anew; what stands in the way of that is let go too.
-fn choose_with(release: &Release, indexes: &Packages, kept: &Packages, mut moving: BTreeSet<String>) -> Result<Packages> {
+fn choose_with(
+    release: &Release,
+    indexes: &Packages,
+    kept: &Packages,
+    base: &[Package],
+    mut moving: BTreeSet<String>,
+) -> Result<Packages> {
     let locked: BTreeSet<&String> = kept.values().flatten().map(|package| &package.name).collect();
     loop {
-        let error = match choose(release, indexes, kept, &moving) {
+        let error = match choose(release, indexes, kept, base, &moving) {
             Ok(chosen) => return Ok(chosen),
             Err(error) => error,
         };
@@ -157,7 +175,13 @@ fn choose_with(release: &Release, indexes: &Packages, kept: &Packages, mut movin
 }
 
 /// Every set of the release; of what is `kept` there is one version, unless it is `moving`.
-fn choose(release: &Release, indexes: &Packages, kept: &Packages, moving: &BTreeSet<String>) -> Result<Packages> {
+fn choose(
+    release: &Release,
+    indexes: &Packages,
+    kept: &Packages,
+    base: &[Package],
+    moving: &BTreeSet<String>,
+) -> Result<Packages> {
     let mut chosen = Packages::new();
     // A set stands on at most one other, which then has no base of its own.
     let (first, second): (Vec<_>, Vec<_>) = release.debian.iter().partition(|(_, set)| set.on.is_none());
@@ -172,13 +196,27 @@ fn choose(release: &Release, indexes: &Packages, kept: &Packages, moving: &BTree
             .filter(|package| !fixed.contains(package.name.as_str()) && !kept.iter().any(|old| old.sha256 == package.sha256));
         let packages: Vec<Package> = kept.iter().chain(new).cloned().collect();
         let asked: BTreeSet<&String> = set.packages.iter().chain(kept.iter().map(|package| &package.name)).collect();
-        let request = Request {
+        let mut request = Request {
             essentials: set.essentials,
             packages: asked.into_iter().cloned().collect(),
             exclude: set.exclude.clone(),
             on_top_of: set.on.as_ref().and_then(|on| chosen.get(on)).cloned().unwrap_or_default(),
         };
-        let found = debian::resolve(&packages, &request).with_context(|| format!("cannot resolve the package set `{name}`"))?;
+        let below = release.base_of(name);
+        if below.is_some() {
+            request.essentials = false;
+            request.packages.retain(|name| !is_debians_python(name));
+            request.exclude.extend(PYTHON.map(String::from));
+            request.on_top_of.extend(base.iter().cloned());
+        }
+        let found = debian::resolve(&packages, &request).with_context(|| format!("cannot resolve the package set `{name}`"));
+        let found = found.map_err(|error| match below {
+            None => error,
+            Some(base) => {
+                let fault = Fault::new(format!("Debian's packages of today do not go on the base `{}`", base.reference));
+                error.context(fault.hint("take it as it is now, if it was made anew: `baibox lock --update base`"))
+            }
+        })?;
         chosen.insert(name.clone(), found);
     }
     Ok(chosen)
@@ -237,7 +275,7 @@ mod tests {
         let kept = Packages::from([("base".into(), packages(base)), ("tools".into(), packages(top))]);
         let moving = names.iter().map(|name| (*name).to_owned()).collect();
         let before = locked(&kept).unwrap();
-        let found = match choose_with(&release, &indexes, &kept, moving) {
+        let found = match choose_with(&release, &indexes, &kept, &[], moving) {
             Ok(after) => changes(&before, &locked(&after).unwrap()),
             Err(error) => vec![format!("{error:#}")],
         };

@@ -16,7 +16,7 @@ pub use update::{Asked, Chosen};
 use crate::debian::LockedDeb;
 use crate::model::{Digest, Platform};
 use crate::python::{LockedBuild, LockedFile, PythonLock};
-use crate::release::{PlatformLock, Release};
+use crate::release::{Base, PlatformLock, Release};
 use crate::store::write_atomically;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,9 @@ pub struct Lock {
     /// What lies below some of those.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub below: Option<Below>,
+    /// An image of a registry that images stand on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Base>,
     /// Package set → its packages.
     pub debian: BTreeMap<String, Vec<LockedDeb>>,
     /// Architecture → what it has in the place of that, where images were made for it.
@@ -95,6 +98,7 @@ impl Lock {
             cpython: release.cpython.clone(),
             python: release.python_lock.clone().context("the release has no Python lock")?,
             below: None,
+            base: None,
             debian: release.debian_lock.clone(),
             platform: BTreeMap::new(),
         })
@@ -147,7 +151,8 @@ impl Lock {
     pub fn digest(&self) -> Result<Digest> {
         let all = (&self.branch, &self.python, &self.debian);
         let lock = self.below.as_ref().map_or_else(|| Digest::of_value(&all), |below| Digest::of_value(&(all, below)));
-        Ok(self.cpython.as_ref().map_or_else(|| lock.clone(), |build| Digest::of_value(&(&lock, build))))
+        let lock = self.cpython.as_ref().map_or_else(|| lock.clone(), |build| Digest::of_value(&(&lock, build)));
+        Ok(self.base.as_ref().map_or_else(|| lock.clone(), |base| Digest::of_value(&(&lock, base))))
     }
 
     /// Writes it if that changes the file.
@@ -169,6 +174,7 @@ impl Lock {
         if let Some(build) = &self.cpython {
             release.standalone = Some(build.version.clone());
         }
+        release.base = self.base.clone();
     }
 
     /// The same for a platform.
@@ -182,13 +188,20 @@ impl Lock {
 
 /// All that differs between two locks but the trees' commits, one line each.
 pub fn changes(before: &Lock, after: &Lock) -> Vec<String> {
-    let mut lines = debian_changes(&before.debian, &after.debian);
+    let mut lines = base_changes(before.base.as_ref(), after.base.as_ref());
+    lines.extend(debian_changes(&before.debian, &after.debian));
     let version = |lock: &Lock| lock.cpython.as_ref().map_or_else(|| "of Debian".to_owned(), |build| build.version.clone());
     if before.cpython != after.cpython {
         lines.push(format!("CPython {} → {}", version(before), version(after)));
     }
     lines.extend(python_changes(&before.python, &after.python));
     lines
+}
+
+fn base_changes(before: Option<&Base>, after: Option<&Base>) -> Vec<String> {
+    let told = |base: Option<&Base>| base.map_or("Debian's own".to_owned(), |base| format!("{}@{}", base.reference, base.digest));
+    let (before, after) = (told(before), told(after));
+    if before == after { Vec::new() } else { vec![format!("base {before} → {after}")] }
 }
 
 /// Pin by pin what differs: `name old → new`, one line each.

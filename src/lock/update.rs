@@ -36,13 +36,15 @@ pub struct Asked {
     pub python: Chosen,
     /// The build of CPython.
     pub cpython: bool,
+    /// The base, and with it what lies on it.
+    pub base: bool,
 }
 
 impl Asked {
-    /// `words` are `debian`, `python`, `cpython`, and names of packages that the lock has; those of Python
+    /// `words` are `base`, `debian`, `python`, `cpython`, and names of packages that the lock has; those of Python
     /// may have bounds, as in `aiohttp<3.8`. Without a word it is all of one kind.
     pub fn parse(words: &[String], python: bool, release: &Release, lock: &Lock) -> Result<Self, Fault> {
-        let mut asked = Self { debian: Chosen::none(), python: Chosen::none(), cpython: false };
+        let mut asked = Self { debian: Chosen::none(), python: Chosen::none(), cpython: false, base: false };
         if words.is_empty() {
             *(if python { &mut asked.python } else { &mut asked.debian }) = Chosen::All;
         }
@@ -53,6 +55,11 @@ impl Asked {
                 "debian" => asked.debian = Chosen::All,
                 "python" => asked.python = Chosen::All,
                 "cpython" => asked.cpython = true,
+                "base" if lock.base.is_some() => asked.base = true,
+                "base" => {
+                    return Err(Fault::usage("the lock has no base of a registry")
+                        .hint("choose one: `baibox lock --base python:3.9-slim-bullseye`"));
+                }
                 _ => {
                     let read = requirement::parse(word, &lock.python.python);
                     let project = read.as_ref().map_or_else(|_| normal_name(word), |read| read.project.clone());
@@ -137,6 +144,7 @@ mod tests {
         check("curl aiohttp", "curl/aiohttp");
         check("aiohttp<3.8 PyYAML", "/PyYAML aiohttp<3.8");
         check("debian curl", "all/");
+        check("base", "the lock has no base of a registry; choose one: `baibox lock --base python:3.9-slim-bullseye`");
         check("--python attrs", "/attrs");
         check(
             "attrs",

@@ -1,11 +1,12 @@
 //! From a release and what its components say of themselves to the images that are wanted.
 
 use super::{Input, Part, Plan, PlannedFile, Rank, Recipe, Wanted, changed};
+use crate::debian::Options;
 use crate::error::Fault;
 use crate::model::Digest;
 use crate::python::editable::Metadata;
 use crate::python::{Interpreter, LockedFile, PythonLock};
-use crate::release::{COMPILER, Catalog, ImageData, Release};
+use crate::release::{BaseLayer, COMPILER, Catalog, ImageData, Release};
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 
@@ -23,9 +24,11 @@ pub fn plan(release: &Release, metadata: &BTreeMap<String, Metadata>) -> Result<
         }
     }
     let compiler = compiler(release, &known)?;
+    let record = record(release);
     let python = python_packages(release, &known, compiler.as_ref())?;
     let wanted = release.images.iter().map(|image| wanted(release, image, metadata, &known, &python));
     let mut plan = Plan::new(&format!("baibox.local/{}", release.branch), wanted.collect::<Result<Vec<_>>>()?);
+    plan.recipes.extend(record.filter(|_| !plan.images.is_empty()));
     // What is compiled stands on these, and no image has them.
     if let Some(compiler) = compiler.filter(|compiler| {
         plan.recipes.values().any(|recipe| compiler.python().is_some_and(|key| recipe.depends_on().contains(key)))
@@ -44,6 +47,22 @@ fn compiler(release: &Release, known: &BTreeMap<&[String], Packages>) -> Result<
         None => add(release, Packages::default(), below)?,
     };
     add(release, below, COMPILER).map(Some)
+}
+
+/// The layers of the base that images stand on, where it is of a registry.
+fn base_layers(release: &Release) -> Vec<Part> {
+    let Some(base) = &release.base else { return Vec::new() };
+    let part = |(place, layer): (usize, &BaseLayer)| {
+        Part::new(Rank::Base(place), Recipe::BaseLayer { layer: layer.clone(), from: base.reference.clone() })
+    };
+    base.layers.iter().enumerate().map(part).collect()
+}
+
+/// What they left, which packages on top of them are merged with.
+fn record(release: &Release) -> Option<(Digest, Recipe)> {
+    let layers: Vec<Digest> = base_layers(release).into_iter().map(|part| part.key).collect();
+    let recipe = Recipe::BaseRecord { layers };
+    release.base.as_ref().map(|_| (recipe.key(), recipe))
 }
 
 /// The keys of a package set's layers, and the recipes behind them.
@@ -70,6 +89,12 @@ impl Packages {
 fn add(release: &Release, below: Packages, name: &str) -> Result<Packages> {
     let mut all = below;
     let first = all.parts.is_empty();
+    let base = release.base_of(name);
+    if first && base.is_some() {
+        all.parts = base_layers(release);
+        all.layers = all.parts.iter().map(|part| vec![part.key.clone()]).collect();
+        all.steps.extend(record(release).map(|(key, _)| key));
+    }
     let set = &release.debian[name];
     let debs = release.debian_lock.get(name).with_context(|| {
         Fault::new(format!("the package set `{name}` of release {} is not locked", release.branch))
@@ -78,21 +103,23 @@ fn add(release: &Release, below: Packages, name: &str) -> Result<Packages> {
     let never = set.options.database == crate::debian::unpack::Database::Static;
     let (rank, next) = if first { (Rank::Packages, Rank::Configured) } else { (Rank::MorePackages, Rank::MoreConfigured) };
     let mut parts = Vec::new();
-    if first {
+    if first && base.is_none() {
         parts.push(Part::new(rank, if never { Recipe::DebianBase } else { Recipe::DebianSkeleton }));
     }
     for deb in debs {
-        parts.push(Part::new(rank, Recipe::Deb { deb: deb.clone(), options: set.options.of_package(&deb.name) }));
+        let options = set.options.of_package(&deb.name);
+        let options = Options { split_usr: base.is_some_and(|base| base.split_usr), ..options };
+        parts.push(Part::new(rank, Recipe::Deb { deb: deb.clone(), options }));
     }
     if !never {
         let debs = parts.iter().filter(|part| matches!(part.recipe, Recipe::Deb { .. }));
         let packages = debs.map(|part| part.key.clone()).collect();
-        parts.push(Part::new(rank, Recipe::DebianDatabase { packages, below: all.configured.clone() }));
+        parts.push(Part::new(rank, Recipe::DebianDatabase { packages, below: all.steps.first().cloned() }));
     }
     all.layers.push(parts.iter().map(|part| part.key.clone()).collect());
     all.parts.extend(parts);
     if !never {
-        let part = Part::new(next, Recipe::DebianConfigured { below: all.layers.clone(), again: !first });
+        let part = Part::new(next, Recipe::DebianConfigured { below: all.layers.clone(), again: !first || base.is_some() });
         all.configured = Some(part.key.clone());
         all.steps.insert(0, part.key.clone());
         all.layers.push(vec![part.key.clone()]);
@@ -156,7 +183,11 @@ fn wanted(
             let code = Recipe::ByteCode { of: cpython.key.clone(), on: cpython.key.clone() };
             parts.extend([cpython.clone(), Part::new(Rank::Wheels, code)]);
         }
-        let interpreter = if base.cpython.is_some() { Interpreter::standalone() } else { Interpreter::debian() };
+        let interpreter = match (&base.cpython, &release.base) {
+            (Some(_), _) => Interpreter::standalone(),
+            (None, Some(_)) => Interpreter::of_image(),
+            (None, None) => Interpreter::debian(),
+        };
         let frame = Recipe::VirtualEnvironment { python: lock.python.clone(), interpreter };
         parts.push(Part::new(Rank::Wheels, frame));
         parts.extend(python[image.name.as_str()].iter().cloned());
@@ -177,6 +208,10 @@ fn wanted(
         ] {
             settings.env.entry(name.into()).or_insert_with(|| value.into());
         }
+    }
+    // What the base says of itself holds where nothing else is said.
+    for (name, value) in image.packages.first().and_then(|set| release.base_of(set)).iter().flat_map(|base| &base.env) {
+        settings.env.entry(name.clone()).or_insert_with(|| value.clone());
     }
     if !image.files.is_empty() {
         let mut files = BTreeMap::new();
@@ -216,7 +251,7 @@ fn devcontainer_metadata() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::release::Component;
+    use crate::release::{Base, Component};
 
     fn told(release: &Release) -> BTreeMap<String, Metadata> {
         let of =
@@ -253,5 +288,57 @@ mod tests {
         let frame = Recipe::VirtualEnvironment { python: "3.11".into(), interpreter: Interpreter::debian() };
         assert!(plan.recipes.contains_key(&frame.key()));
         assert_eq!(serde_json::to_value(&frame).unwrap(), serde_json::json!({ "make": "virtual-environment", "python": "3.11" }));
+    }
+
+    #[test]
+    fn a_base_of_a_registry_lies_below_all_images_of_its_set_and_gives_their_python() {
+        let mut release = Catalog::release("21.03").unwrap();
+        let layer = |text: &str| BaseLayer {
+            digest: Digest::of(text.as_bytes()),
+            size: 1,
+            diff_id: Digest::of(format!("content of {text}").as_bytes()),
+            media_type: "application/vnd.oci.image.layer.v1.tar+gzip".into(),
+        };
+        release.base = Some(Base {
+            reference: "x/python:3.9".into(),
+            digest: Digest::of(b"index"),
+            manifest: Digest::of(b"manifest"),
+            split_usr: true,
+            packages: vec!["libc6 2.31-1 amd64".into()],
+            python: Vec::new(),
+            env: [("PATH", "/nowhere"), ("PYTHON_VERSION", "3.9.2")].map(|(name, value)| (name.into(), value.into())).into(),
+            layers: vec![layer("one"), layer("two")],
+        });
+        let metadata = told(&release);
+        let on_base = plan(&release, &metadata).unwrap();
+        let blobs = |plan: &Plan, image: &str| -> Vec<BaseLayer> {
+            plan.image(image).unwrap().layers.iter().filter_map(|layer| layer.blob.clone()).collect()
+        };
+        let manager = on_base.image("manager").unwrap();
+        for (place, name) in ["one", "two"].into_iter().enumerate() {
+            assert_eq!(manager.layers[place].blob, Some(layer(name)));
+        }
+        assert_eq!((blobs(&on_base, "postgres").len(), blobs(&on_base, "redis").len()), (2, 0));
+        let of_manager = |wanted: &dyn Fn(&Recipe) -> bool| {
+            let keys = manager.layers.iter().flat_map(|layer| &layer.fragments);
+            keys.map(|key| &on_base.recipes[key]).filter(|recipe| wanted(recipe)).count()
+        };
+        assert_eq!(of_manager(&|recipe| matches!(recipe, Recipe::DebianSkeleton | Recipe::BaseRecord { .. })), 0);
+        assert_eq!(of_manager(&|recipe| matches!(recipe, Recipe::Deb { options, .. } if !options.split_usr)), 0);
+        let (key, _) = record(&release).unwrap();
+        let merged = |recipe: &Recipe| matches!(recipe, Recipe::DebianDatabase { below: Some(below), .. } if *below == key);
+        assert!(on_base.recipes.contains_key(&key) && of_manager(&merged) == 1);
+        let first = on_base.recipes.keys().find(|key| Plan::is_first(&on_base.recipes, key)).unwrap();
+        assert_eq!(Plan::interpreter(&on_base.recipes, first), Some(Interpreter::of_image()));
+        assert_eq!(
+            (manager.settings.env["PYTHON_VERSION"].as_str(), manager.settings.env["PATH"].get(..9)),
+            ("3.9.2", Some("/opt/venv"))
+        );
+
+        // By what it is, not by the place that it comes from.
+        let mut elsewhere = release.clone();
+        elsewhere.base.as_mut().unwrap().reference = "y/mirror/python:3.9".into();
+        let references = |plan: &Plan| plan.images.iter().map(|image| image.reference.clone()).collect::<Vec<_>>();
+        assert_eq!(references(&plan(&elsewhere, &metadata).unwrap()), references(&on_base));
     }
 }

@@ -13,6 +13,7 @@ use crate::model::Digest;
 use crate::oci::Settings;
 use crate::python::Interpreter;
 use crate::python::editable::Metadata;
+use crate::release::BaseLayer;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,6 +36,15 @@ pub enum Recipe {
     DebianSkeleton,
     /// Accounts and name services for images of packages that are never configured.
     DebianBase,
+    /// A layer of an image that ours stand on, as its registry has it: the whole of a layer here, too.
+    BaseLayer {
+        layer: BaseLayer,
+        /// The image's reference, which is no part of what the layer is.
+        #[serde(skip)]
+        from: String,
+    },
+    /// What the layers of such an image left of accounts and of packages; in no image.
+    BaseRecord { layers: Vec<Digest> },
     /// One .deb, unpacked.
     Deb { deb: LockedDeb, options: Options },
     /// dpkg's record of unpacked packages, by their keys, on top of what a configure step left.
@@ -79,6 +89,7 @@ impl Recipe {
     pub fn depends_on(&self) -> Vec<Digest> {
         match self {
             Self::DebianConfigured { below, .. } => below.concat(),
+            Self::BaseRecord { layers } => layers.clone(),
             Self::Sdist { on, .. } | Self::Cpython { on, .. } => vec![on.clone()],
             Self::ByteCode { of, on } => vec![on.clone(), of.clone()],
             Self::DebianDatabase { packages, below } => packages.iter().chain(below).cloned().collect(),
@@ -93,6 +104,7 @@ impl Recipe {
             self,
             Self::ByteCode { .. }
                 | Self::DebianConfigured { .. }
+                | Self::BaseRecord { .. }
                 | Self::DebianDatabase { .. }
                 | Self::Account { .. }
                 | Self::Without { .. }
@@ -112,6 +124,9 @@ impl Recipe {
                 let file = deb.file.rsplit('/').next().unwrap_or(&deb.file);
                 vec![Input { file: file.to_owned(), digest: deb.sha256.clone() }]
             }
+            Self::BaseLayer { layer, from } => {
+                vec![Input { file: format!("layer {} of {from}", layer.digest.short()), digest: layer.digest.clone() }]
+            }
             Self::Wheel { input, .. } | Self::Cpython { input, .. } => vec![input.clone()],
             Self::Sdist { input, builders, .. } => std::iter::once(input).chain(builders).cloned().collect(),
             _ => Vec::new(),
@@ -122,6 +137,8 @@ impl Recipe {
         match self {
             Self::DebianSkeleton => "debian skeleton".into(),
             Self::DebianBase => "accounts".into(),
+            Self::BaseLayer { layer, .. } => format!("layer {} of the base", layer.digest.short()),
+            Self::BaseRecord { .. } => "record of the base".into(),
             Self::Deb { deb, .. } => format!("{} {}", deb.name, deb.version),
             Self::Wheel { name, version, .. } | Self::Sdist { name, version, .. } => format!("{name} {version}"),
             Self::DebianDatabase { packages, .. } => format!("dpkg database of {} packages", packages.len()),
@@ -141,6 +158,8 @@ impl Recipe {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rank {
+    /// A layer of an image of a registry, by its place in that.
+    Base(usize),
     Packages,
     Configured,
     Interpreter,
@@ -156,6 +175,7 @@ pub enum Rank {
 impl Rank {
     fn title(self) -> &'static str {
         match self {
+            Self::Base(_) => "base",
             Self::Packages => "Debian packages",
             Self::Configured => "configured packages",
             Self::Interpreter => "CPython",
@@ -201,6 +221,9 @@ pub struct LayerPlan {
     pub title: String,
     /// Keys of recipes, in order.
     pub fragments: Vec<Digest>,
+    /// What it is in registries, if it came from one as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blob: Option<BaseLayer>,
 }
 
 impl LayerPlan {
@@ -262,7 +285,12 @@ impl Plan {
                     let ranks: BTreeSet<Rank> = fragments.iter().map(|(rank, ..)| *rank).collect();
                     let titles: Vec<&str> = ranks.into_iter().map(Rank::title).collect();
                     let title = format!("{} ({} for {} images)", titles.join(", "), fragments.len(), set.len());
-                    LayerPlan { title, fragments: fragments.into_iter().map(|(.., key)| key).collect() }
+                    let fragments: Vec<Digest> = fragments.into_iter().map(|(.., key)| key).collect();
+                    let blob = match fragments.first().map(|key| &plan.recipes[key]) {
+                        Some(Recipe::BaseLayer { layer, .. }) => Some(layer.clone()),
+                        _ => None,
+                    };
+                    LayerPlan { title, fragments, blob }
                 })
                 .collect();
             let keys: Vec<Digest> = layers.iter().map(LayerPlan::key).collect();
@@ -291,10 +319,20 @@ impl Plan {
     /// The interpreter of a base, which steps on it run.
     pub fn interpreter(recipes: &BTreeMap<Digest, Recipe>, on: &Digest) -> Option<Interpreter> {
         match recipes.get(on) {
-            Some(Recipe::DebianConfigured { .. }) => Some(Interpreter::debian()),
+            Some(Recipe::DebianConfigured { below, .. }) => {
+                let lowest = below.first().and_then(|keys| recipes.get(keys.first()?));
+                let of_image = matches!(lowest, Some(Recipe::BaseLayer { .. }));
+                Some(if of_image { Interpreter::of_image() } else { Interpreter::debian() })
+            }
             Some(Recipe::Cpython { .. }) => Some(Interpreter::standalone()),
             _ => None,
         }
+    }
+
+    /// Whether packages are configured here that stand on no other configured ones.
+    pub fn is_first(recipes: &BTreeMap<Digest, Recipe>, key: &Digest) -> bool {
+        let configured = |key: &Digest| matches!(recipes.get(key), Some(Recipe::DebianConfigured { .. }));
+        matches!(recipes.get(key), Some(Recipe::DebianConfigured { below, .. }) if !below.iter().flatten().any(configured))
     }
 
     /// The name of a recipe's fragment; byte code and removals are those of something.

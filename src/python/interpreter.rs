@@ -17,6 +17,8 @@ pub enum Provider {
     Debian,
     /// A build of CPython that is whole in itself.
     Standalone,
+    /// A base of a registry.
+    Image,
 }
 
 impl Default for Interpreter {
@@ -33,6 +35,10 @@ impl Interpreter {
     /// Debian's in every `PATH`, should a package bring that one.
     pub fn standalone() -> Self {
         Self { prefix: "usr/local".into(), from: Provider::Standalone }
+    }
+    /// Where images of Python have theirs.
+    pub fn of_image() -> Self {
+        Self { prefix: "usr/local".into(), from: Provider::Image }
     }
     pub fn is_debian(&self) -> bool {
         self.from == Provider::Debian
@@ -53,7 +59,7 @@ impl Interpreter {
     pub fn site_packages(&self, python: &str) -> String {
         match self.from {
             Provider::Debian => format!("{}/lib/python3/dist-packages", self.prefix),
-            Provider::Standalone => format!("{}/lib/python{python}/site-packages", self.prefix),
+            Provider::Standalone | Provider::Image => format!("{}/lib/python{python}/site-packages", self.prefix),
         }
     }
 }

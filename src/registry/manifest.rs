@@ -5,6 +5,7 @@ use super::{Compressed, LAYER_KEY, compress};
 use crate::model::{CREATED, Digest, Platform, canonical_json};
 use crate::oci::Image;
 use crate::plan::ImagePlan;
+use crate::release::Base;
 use crate::store::Store;
 use anyhow::Result;
 use serde_json::json;
@@ -20,6 +21,8 @@ pub struct Outgoing<'a> {
     pub platform: Platform,
     /// Layers from the lowest that are its base; none if there is no base.
     pub base: usize,
+    /// The image that it stands on, where that is of a registry.
+    pub below: Option<&'a Base>,
     /// What its manifest says, by the keys of the OCI image specification and of baibox.
     pub annotations: BTreeMap<String, String>,
 }
@@ -42,9 +45,13 @@ impl Manifest {
         let mut layers = Vec::new();
         let mut descriptors = Vec::new();
         for (layer, planned) in image.layers.iter().zip(&plan.layers) {
-            let packed = compress(store, layer).await?;
+            // A layer of a base leaves as it came.
+            let (kind, packed) = match &planned.blob {
+                Some(blob) => (blob.media_type.as_str(), Compressed { digest: blob.digest.clone(), size: blob.size }),
+                None => ("application/vnd.oci.image.layer.v1.tar+gzip", compress(store, layer).await?),
+            };
             descriptors.push(json!({
-                "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
+                "mediaType": kind,
                 "digest": packed.digest,
                 "size": packed.size,
                 "annotations": { LAYER_KEY: planned.key() },

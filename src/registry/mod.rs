@@ -2,6 +2,7 @@
 //!
 //! The protocol: <https://github.com/opencontainers/distribution-spec/blob/main/spec.md>.
 
+pub mod base;
 mod bounded;
 mod compress;
 pub mod layout;

@@ -93,7 +93,7 @@ fn is_absent(error: &anyhow::Error) -> bool {
 }
 
 /// A small blob in memory, verified.
-async fn blob(registry: &Registry, reference: &oci_client::Reference, descriptor: &OciDescriptor) -> Result<Vec<u8>> {
+pub(super) async fn blob(registry: &Registry, reference: &oci_client::Reference, descriptor: &OciDescriptor) -> Result<Vec<u8>> {
     anyhow::ensure!((0..=16 << 20).contains(&descriptor.size), "an image config of {} bytes", descriptor.size);
     let ask = || async {
         let mut bytes = Vec::new();
@@ -103,7 +103,7 @@ async fn blob(registry: &Registry, reference: &oci_client::Reference, descriptor
 }
 
 /// A blob as its descriptor says it is, in digest and size: who sends more is not read to the end.
-async fn receive(
+pub(super) async fn receive(
     registry: &Registry,
     reference: &oci_client::Reference,
     descriptor: &OciDescriptor,
@@ -136,7 +136,7 @@ async fn fetch(
     diff_id: &Digest,
     title: &str,
 ) -> Result<Layer> {
-    anyhow::ensure!(descriptor.media_type.ends_with("tar+gzip"), "its compression `{}` is not known", descriptor.media_type);
+    let kind = descriptor.media_type.clone();
     let ask = || async {
         let file = tempfile::tempfile_in(store.temporary())?;
         let mut file = tokio::fs::File::from_std(file);
@@ -148,29 +148,52 @@ async fn fetch(
     tokio::task::spawn_blocking(move || {
         use std::io::Seek;
         packed.rewind()?;
-        let limit = LARGEST.min(may_unpack_to(packed.metadata()?.len()));
-        let mut reader = flate2::read::MultiGzDecoder::new(io::BufReader::new(packed)).take(limit + 1);
-        let mut writer = store.writer()?;
-        // The last bytes wait, since the end marker is no part of what is kept.
-        let mut tail: Vec<u8> = Vec::new();
-        let mut chunk = vec![0; 1 << 18];
-        loop {
-            let count = reader.read(&mut chunk)?;
-            tail.extend(&chunk[..count]);
-            if count == 0 {
-                break;
-            }
-            let ready = tail.len().saturating_sub(END_MARKER.len());
-            writer.write_all(&tail[..ready])?;
-            tail.drain(..ready);
-        }
-        let size = writer.size() + tail.len() as u64;
-        anyhow::ensure!(size <= limit, "it unpacks to more than {limit} bytes");
-        anyhow::ensure!(tail == END_MARKER, "it does not end as a layer does");
-        let found = writer.digest_with(&tail);
-        anyhow::ensure!(found == diff_id, "its content is `{found}`, not `{diff_id}`");
-        let (content, _) = writer.commit()?;
-        Ok(Layer { title, diff_id, size, fragments: vec![content] })
+        let size = packed.metadata()?.len();
+        unpack(&store, packed, size, &kind, &diff_id, &title)
     })
     .await?
+}
+
+/// A layer's media type without its compression.
+pub(super) const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+
+/// Keeps a layer of so many packed bytes without its end marker, if it has the digest that it should.
+pub(super) fn unpack(
+    store: &Store,
+    packed: impl Read + 'static,
+    size: u64,
+    kind: &str,
+    diff_id: &Digest,
+    title: &str,
+) -> Result<Layer> {
+    let limit = LARGEST.min(may_unpack_to(size));
+    let packed = io::BufReader::with_capacity(1 << 18, packed);
+    let reader: Box<dyn Read> = match kind.strip_prefix(LAYER) {
+        Some("") => Box::new(packed),
+        Some("+gzip") => Box::new(flate2::read::MultiGzDecoder::new(packed)),
+        Some("+zstd") => Box::new(zstd::Decoder::with_buffer(packed)?),
+        _ => anyhow::bail!("its compression `{kind}` is not known"),
+    };
+    let mut reader = reader.take(limit + 1);
+    let mut writer = store.writer()?;
+    // The last bytes wait, since the end marker is no part of what is kept.
+    let mut tail: Vec<u8> = Vec::new();
+    let mut chunk = vec![0; 1 << 18];
+    loop {
+        let count = reader.read(&mut chunk)?;
+        tail.extend(&chunk[..count]);
+        if count == 0 {
+            break;
+        }
+        let ready = tail.len().saturating_sub(END_MARKER.len());
+        writer.write_all(&tail[..ready])?;
+        tail.drain(..ready);
+    }
+    let size = writer.size() + tail.len() as u64;
+    anyhow::ensure!(size <= limit, "it unpacks to more than {limit} bytes");
+    anyhow::ensure!(tail == END_MARKER, "it does not end as a layer does");
+    let found = writer.digest_with(&tail);
+    anyhow::ensure!(found == *diff_id, "its content is `{found}`, not `{diff_id}`");
+    let (content, _) = writer.commit()?;
+    Ok(Layer { title: title.to_owned(), diff_id: diff_id.clone(), size, fragments: vec![content] })
 }

@@ -70,13 +70,21 @@ pub async fn push(
         users.entry(image.id()).or_default().push(reference.clone());
         manifests.push((outgoing, manifest));
     }
+    // What the base's repository has need not be sent within one registry.
+    let mut homes: BTreeMap<Digest, Reference> = BTreeMap::new();
+    for below in images.iter().filter_map(|outgoing| outgoing.below) {
+        let home: Reference = below.reference.parse().context("a base has a reference")?;
+        if home.registry() == registry.place.registry {
+            homes.extend(below.layers.iter().map(|layer| (layer.digest.clone(), home.clone())));
+        }
+    }
     stage.length(blobs.len() as u64);
     stage.note(&format!("to {}", registry.place));
     let sent = Mutex::new(0u64);
     let uploads = blobs.iter().map(|(digest, (size, content))| {
-        let (sent, users) = (&sent, &users[digest]);
+        let (sent, users, home) = (&sent, &users[digest], homes.get(digest));
         async move {
-            let uploaded = bring(registry, digest, *size, content, users).await?;
+            let uploaded = bring(registry, digest, *size, content, users, home).await?;
             *sent.lock().expect("never poisoned") += if uploaded { *size } else { 0 };
             stage.advance(1);
             anyhow::Ok(())
@@ -111,11 +119,18 @@ async fn put(registry: &Registry, image: &str, bytes: &[u8], kind: &str) -> Resu
     Ok(Pushed { repository, tag, digest: Digest::of(bytes) })
 }
 
-/// Makes sure that every repository of `users` has the blob; says whether its bytes were sent.
-async fn bring(registry: &Registry, digest: &Digest, size: u64, content: &Content, users: &[Reference]) -> Result<bool> {
+/// Makes sure that every repository of `users` has the blob, which may be at `home`; says whether its bytes were sent.
+async fn bring(
+    registry: &Registry,
+    digest: &Digest,
+    size: u64,
+    content: &Content,
+    users: &[Reference],
+    home: Option<&Reference>,
+) -> Result<bool> {
     let client = &registry.client;
     let what = format!("the blob `{digest}`");
-    let mut holder: Option<&Reference> = None;
+    let mut holder: Option<&Reference> = home;
     let mut lacking = Vec::new();
     for user in users {
         if registry.retry(&what, || client.blob_exists(user, digest.as_str())).await? {

@@ -1,6 +1,7 @@
 //! What a release branch is made of, as data under `images/releases/<branch>/`, laid over
 //! that of its era under `images/eras/<era>/`.
 
+mod base;
 mod build;
 mod catalog;
 mod check;
@@ -11,6 +12,7 @@ mod named;
 mod platform;
 mod row;
 
+pub use base::{Base, BaseLayer};
 pub use build::is_debians_python;
 pub use catalog::Catalog;
 pub use cuda::{Cuda, CudaData, Plugin};
@@ -90,6 +92,9 @@ pub struct Release {
     /// The one whose layers lie below where that one differs, if it does in an environment.
     #[serde(skip)]
     pub python_below: Option<PythonLock>,
+    /// An image of a registry below, where an environment has one.
+    #[serde(skip)]
+    pub base: Option<Base>,
     /// Components that are of other releases.
     #[serde(skip)]
     pub mix: Mix,

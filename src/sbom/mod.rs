@@ -48,6 +48,25 @@ impl Bill {
     pub fn new(release: &Release, lock: &Lock, image: &ImageData, reference: &str, id: Digest) -> Self {
         let (name, tag) = reference.rsplit_once(':').unwrap_or((reference, ""));
         let mut parts = BTreeMap::new();
+        let base = image.packages.first().and_then(|set| Some((release.base_of(set)?, set)));
+        if let Some((base, set)) = base {
+            let replaced =
+                |name: &str| image.packages.iter().filter_map(|set| lock.debian.get(set)).flatten().any(|deb| deb.name == name);
+            let suite = release.debian.get(set).and_then(|set| set.suites.first()).map(String::as_str).unwrap_or_default();
+            let debs = base.packages.iter().filter_map(|line| {
+                let [name, version, architecture] = line.split(' ').collect::<Vec<_>>()[..] else { return None };
+                let url = format!("pkg:deb/debian/{}@{}?arch={architecture}&distro={suite}", encoded(name), encoded(version));
+                (!replaced(name)).then_some((Kind::Debian, name, version, url))
+            });
+            let wheels = base.python.iter().filter_map(|line| {
+                let (name, version) = line.split_once(' ')?;
+                Some((Kind::Python, name, version, format!("pkg:pypi/{}@{}", encoded(name), encoded(version))))
+            });
+            for (kind, name, version, url) in debs.chain(wheels) {
+                let part = Part { kind, name: name.to_owned(), version: version.to_owned(), url: url.clone(), file: None };
+                parts.insert(url, part);
+            }
+        }
         for set in &image.packages {
             let suite = release.debian.get(set).and_then(|set| set.suites.first()).map(String::as_str).unwrap_or_default();
             for deb in lock.debian.get(set).into_iter().flatten() {
