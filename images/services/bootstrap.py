@@ -7,6 +7,7 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import importlib.resources
 import importlib.util
 import json
 import os
@@ -90,6 +91,11 @@ def schema() -> None:
             raise
 
 
+def upstreams(name: str) -> dict:
+    # Where its installer has them, in the tree.
+    return json.loads(importlib.resources.files("ai.backend.install.fixtures").joinpath(f"{name}.json").read_text())
+
+
 def fixtures() -> None:
     from ai.backend.manager import models
     import sqlalchemy as sa
@@ -103,11 +109,11 @@ def fixtures() -> None:
 
         engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"))
         for one in data:
-            await populate_fixture(engine, one)
+            await populate_fixture(engine, upstreams(one) if isinstance(one, str) else one)
         # That leaves rows as they are, and the compute image may have been built anew.
         built = sa.text("UPDATE images SET name = :name, tag = :tag, config_digest = :config_digest WHERE id = CAST(:id AS uuid)")
         async with engine.begin() as connection:
-            for row in (row for one in data for row in one.get("images", ())):
+            for row in (row for one in data if isinstance(one, dict) for row in one.get("images", ())):
                 await connection.execute(built, {column: row[column] for column in ("id", "name", "tag", "config_digest")})
 
     if isinstance(data, list):
