@@ -133,6 +133,37 @@ fn images_are_the_same_when_they_are_made_again_and_to_all_who_read_them() {
     world.succeeds(&["delete", &world.id, "--yes", "--force"]);
 }
 
+/// Layers of other builders have opaque folders, and folders that no entry names.
+#[test]
+#[ignore = "needs user namespaces: run tests/all"]
+fn a_step_without_an_engine_stands_on_layers_as_engines_read_them() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = |name: &str| scratch.path().join(name).display().to_string();
+    let pack = |name: &str, files: &[&str]| {
+        let mut tar = tar::Builder::new(std::fs::File::create(path(name)).unwrap());
+        for file in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_mode(0o640);
+            header.set_size(0);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_mtime(0);
+            tar.append_data(&mut header, file, std::io::empty()).unwrap();
+        }
+        tar.finish().unwrap();
+    };
+    pack("lower", &["x/deep/one", "y/keep", "gone"]);
+    // That the folder is opaque is said after what is new in it.
+    pack("upper", &["x/new", "x/.wh..wh..opq", ".wh.gone", "var/spool/file"]);
+    std::fs::create_dir(path("root")).unwrap();
+    let step = [env!("CARGO_BIN_EXE_baibox"), "step", "unpack", &path("root"), &path("lower"), &path("upper")];
+    // An open mask of its caller is seen nowhere.
+    run("unshare", &[&["--user", "--map-root-user", "sh", "-c", "umask 0; exec \"$@\"", "sh"], &step[..]].concat());
+    let found = run("sh", &["-c", "cd \"$1\" && find . -mindepth 1 -printf '%P %m\\n' | sort", "sh", &path("root")]);
+    let wanted = ["var 755", "var/spool 755", "var/spool/file 640", "x 755", "x/new 640", "y 755", "y/keep 640"];
+    assert_eq!(found.lines().collect::<Vec<_>>(), wanted);
+}
+
 /// One index over both platforms, to whoever reads a layout or a registry. Whether the machine has an
 /// emulator does not matter to these images: nothing of them runs when they are made.
 fn for_another_platform_they_are_made_where_no_step_runs(world: &World, scratch: &Path) {

@@ -84,6 +84,19 @@ fn no_file_names_the_host_of_a_package_registry() {
 }
 
 #[test]
+fn no_file_has_marks_of_a_conflict() {
+    let mut all = Vec::new();
+    files(&root(), &mut all);
+    let marks = ["<".repeat(7) + " ", ">".repeat(7) + " "];
+    let marked = |path: &&PathBuf| {
+        let Ok(text) = fs::read_to_string(path) else { return false };
+        text.lines().any(|line| marks.iter().any(|mark| line.starts_with(mark)))
+    };
+    let faults: Vec<_> = all.iter().filter(marked).collect();
+    assert!(faults.is_empty(), "{faults:?}");
+}
+
+#[test]
 fn files_stay_short() {
     let mut sources = Vec::new();
     files(&root().join("src"), &mut sources);

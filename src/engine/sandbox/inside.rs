@@ -8,7 +8,7 @@ use super::{Bundle, Output};
 use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -127,9 +127,11 @@ fn unpack(root: &Path, layers: &[PathBuf]) -> Result<()> {
     let open = |path: &PathBuf| File::open(path).with_context(|| format!("cannot open `{}`", path.display()));
     let files: Vec<File> = layers.iter().map(open).collect::<Result<_>>()?;
     enter(root)?;
-    // Modes are as they are said.
-    rustix::process::umask(rustix::fs::Mode::empty());
-    for file in files {
+    // Modes are as they are said; folders that no layer names are as engines make them.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    for mut file in files {
+        whiteouts(&file)?;
+        file.rewind()?;
         let mut archive = tar::Archive::new(BufReader::with_capacity(1 << 18, file));
         archive.set_preserve_permissions(true);
         archive.set_preserve_ownerships(true);
@@ -138,17 +140,43 @@ fn unpack(root: &Path, layers: &[PathBuf]) -> Result<()> {
         for entry in archive.entries()? {
             let mut entry = entry?;
             let path = entry.path()?.into_owned();
-            match path.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_prefix(".wh.")) {
-                Some(gone) => remove(&path.with_file_name(gone))?,
-                None => {
-                    // As engines do: only a folder on a folder adds to what is there.
-                    if !(entry.header().entry_type().is_dir() && is_folder(&path)) {
-                        remove(&path)?;
+            if whiteout(&path).is_some() {
+                continue;
+            }
+            // As engines do: only a folder on a folder adds to what is there.
+            if !(entry.header().entry_type().is_dir() && is_folder(&path)) {
+                remove(&path)?;
+            }
+            let placed = entry.unpack_in("/").with_context(|| format!("cannot unpack `{}`", path.display()))?;
+            ensure!(placed, "`{}` leads out of the file system", path.display());
+        }
+    }
+    Ok(())
+}
+
+/// What a layer's entry removes, by its name.
+fn whiteout(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()?.strip_prefix(".wh.")
+}
+
+/// Removes what a layer removes, which is of the layers below, wherever in the layer that is said.
+fn whiteouts(layer: &File) -> Result<()> {
+    // Contents are passed over, so more than a header would be read for nothing.
+    let mut archive = tar::Archive::new(BufReader::with_capacity(1 << 10, layer));
+    archive.set_ignore_zeros(true);
+    for entry in archive.entries_with_seek()? {
+        let path = entry?.path()?.into_owned();
+        match whiteout(&path) {
+            Some(".wh..opq") => {
+                let folder = path.with_file_name("");
+                if is_folder(&folder) {
+                    for below in fs::read_dir(Path::new("/").join(folder))? {
+                        remove(&below?.path())?;
                     }
-                    let placed = entry.unpack_in("/").with_context(|| format!("cannot unpack `{}`", path.display()))?;
-                    ensure!(placed, "`{}` leads out of the file system", path.display());
                 }
             }
+            Some(gone) => remove(&path.with_file_name(gone))?,
+            None => {}
         }
     }
     Ok(())
