@@ -113,9 +113,9 @@ fn the_reference_cli_opens_what_baibox_made_and_makes_what_baibox_sees() {
 
     what_is_saved_runs(&world);
     a_breakpoint_is_met(&world, "manager");
-    without_theirs("meinordnerxqd1c2");
     world.succeeds(&["delete", &world.id, "--yes", "--force"]);
     assert!(containers(&world.id).is_empty());
+    without_theirs("meinordnerxqd1c2");
 }
 
 #[test]
@@ -141,8 +141,8 @@ fn the_one_tree_is_opened_and_debugged_and_its_apps_are_seen_in_a_browser() {
 
     an_app_of_a_session_is_seen(&world);
     a_breakpoint_is_met(&world, "backend.ai");
-    without_theirs("tree");
     world.succeeds(&["delete", &world.id, "--yes", "--force"]);
+    without_theirs("tree");
 }
 
 /// What the reference CLI made on top of our images, it leaves.
