@@ -2,7 +2,7 @@
 
 use super::Builder;
 use crate::model::Digest;
-use crate::oci::{Node, Tree};
+use crate::oci::{Node, Tree, whiteout};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -38,7 +38,7 @@ struct Entry {
     gid: u64,
     link: String,
     content: Vec<u8>,
-    /// All below the path goes, and the path itself, unless it ends with `/`.
+    /// The path is that of a [`whiteout`].
     removes: bool,
 }
 
@@ -53,10 +53,8 @@ fn entries(stream: impl Read, mut each: impl FnMut(Entry) -> Result<()>) -> Resu
         if name.is_empty() || name == "." {
             continue;
         }
-        let (folder, last) = name.rsplit_once('/').map_or(("", name.as_str()), |(folder, last)| (folder, last));
-        let (path, removes) = match last.strip_prefix(".wh.") {
-            Some(".wh..opq") => (format!("{}/", Tree::normal_path(folder)?), true),
-            Some(gone) => (Tree::normal_path(format!("{folder}/{gone}").trim_start_matches('/'))?, true),
+        let (path, removes) = match whiteout(&name)? {
+            Some(path) => (path, true),
             None => (Tree::normal_path(&name)?, false),
         };
         let link = entry.link_name_bytes().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
@@ -126,7 +124,7 @@ impl Below {
             Ok(())
         })?;
         for path in removed {
-            let below = format!("{}/", path.trim_end_matches('/'));
+            let below = if path.is_empty() || path.ends_with('/') { path.clone() } else { format!("{path}/") };
             seen.retain(|other, _| *other != path && !other.starts_with(&below));
         }
         seen.append(&mut above);

@@ -4,7 +4,7 @@ pub mod compare;
 mod stacked;
 mod tree;
 
-pub use stacked::{Seen, Stacked, StackedError};
+pub use stacked::{Seen, Stacked, StackedError, whiteout};
 pub use tree::{END_MARKER, Node, Tree, TreeError};
 mod image;
 pub use image::{Image, Layer, Settings, archive_file, archive_header, archive_padding, full_name, write_archive};

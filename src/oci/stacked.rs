@@ -37,6 +37,22 @@ pub enum StackedError {
 const LARGEST: u64 = 64 << 20;
 const MOST: usize = 500_000;
 
+/// What an entry of this name removes of the layers below: a path and all below it, or all in a folder that stays,
+/// which then ends with `/` or is the root's empty path.
+pub fn whiteout(name: &str) -> Result<Option<String>, TreeError> {
+    let (folder, last) = name.trim_end_matches('/').rsplit_once('/').unwrap_or(("", name));
+    let Some(gone) = last.strip_prefix(".wh.") else { return Ok(None) };
+    let folder = match folder {
+        "" | "." => String::new(),
+        _ => format!("{}/", Tree::normal_path(folder)?),
+    };
+    match gone {
+        "" | "." => Err(TreeError::Whiteout(name.to_owned())),
+        ".wh..opq" => Ok(Some(folder)),
+        _ => Tree::normal_path(&format!("{folder}{gone}")).map(Some),
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct Stacked(BTreeMap<String, Seen>);
 
@@ -56,15 +72,8 @@ impl Stacked {
                 continue;
             }
             let normal = |path: &str| Tree::normal_path(path).map_err(|source| StackedError::Path(name.clone(), source));
-            let (folder, last) = name.trim_end_matches('/').rsplit_once('/').unwrap_or(("", &name));
-            if let Some(gone) = last.strip_prefix(".wh.") {
-                removed.push(match gone {
-                    "" | "." => return Err(StackedError::Path(name.clone(), TreeError::Whiteout(name))),
-                    // All of the folder, which stays.
-                    ".wh..opq" if folder.is_empty() || folder == "." => String::new(),
-                    ".wh..opq" => format!("{}/", normal(folder)?),
-                    _ => normal(format!("{folder}/{gone}").trim_start_matches('/'))?,
-                });
+            if let Some(path) = whiteout(&name).map_err(|source| StackedError::Path(name.clone(), source))? {
+                removed.push(path);
                 continue;
             }
             let path = normal(&name)?;
@@ -187,6 +196,7 @@ mod tests {
         check(&[&["a/", "a/b=1", "a/c=1"], &["a/.wh.b="]], &["a/", "a/c=1"]);
         check(&[&["a/", "a/b/", "a/b/c=1", "a0=1"], &[".wh.a="]], &["a0=1"]);
         check(&[&["a/", "a/b=1"], &["a/c=2", "a/.wh..wh..opq="]], &["a/", "a/c=2"]);
+        check(&[&["a/", "a/b=1"], &["./.wh..wh..opq=", "c=2"]], &["c=2"]);
         check(&[&["a/", "a/b=1"], &["a>c"]], &["a>c"]);
     }
 

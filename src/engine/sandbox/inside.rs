@@ -5,6 +5,7 @@
 //! in it leads anywhere else.
 
 use super::{Bundle, Output};
+use crate::oci::whiteout;
 use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -140,7 +141,7 @@ fn unpack(root: &Path, layers: &[PathBuf]) -> Result<()> {
         for entry in archive.entries()? {
             let mut entry = entry?;
             let path = entry.path()?.into_owned();
-            if whiteout(&path).is_some() {
+            if removes(&path)?.is_some() {
                 continue;
             }
             // As engines do: only a folder on a folder adds to what is there.
@@ -154,9 +155,9 @@ fn unpack(root: &Path, layers: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-/// What a layer's entry removes, by its name.
-fn whiteout(path: &Path) -> Option<&str> {
-    path.file_name()?.to_str()?.strip_prefix(".wh.")
+fn removes(path: &Path) -> Result<Option<String>> {
+    let Some(name) = path.to_str() else { return Ok(None) };
+    whiteout(name).with_context(|| format!("cannot unpack `{name}`"))
 }
 
 /// Removes what a layer removes, which is of the layers below, wherever in the layer that is said.
@@ -166,17 +167,14 @@ fn whiteouts(layer: &File) -> Result<()> {
     archive.set_ignore_zeros(true);
     for entry in archive.entries_with_seek()? {
         let path = entry?.path()?.into_owned();
-        match whiteout(&path) {
-            Some(".wh..opq") => {
-                let folder = path.with_file_name("");
-                if is_folder(&folder) {
-                    for below in fs::read_dir(Path::new("/").join(folder))? {
-                        remove(&below?.path())?;
-                    }
-                }
+        let Some(gone) = removes(&path)? else { continue };
+        let path = Path::new(&gone);
+        if !gone.is_empty() && !gone.ends_with('/') {
+            remove(path)?;
+        } else if is_folder(path) {
+            for below in fs::read_dir(Path::new("/").join(path))? {
+                remove(&below?.path())?;
             }
-            Some(gone) => remove(&path.with_file_name(gone))?,
-            None => {}
         }
     }
     Ok(())
