@@ -104,9 +104,12 @@ def fixtures() -> None:
     url = (HERE / "database.url").read_text().strip()
 
     async def populate() -> None:
-        from ai.backend.manager.models.base import populate_fixture
+        from ai.backend.manager.models.base import metadata, populate_fixture
         from sqlalchemy.ext.asyncio import create_async_engine
 
+        # The loader of 23.09 looks for tables in `models`, which lacks those that are written as classes.
+        for name, table in metadata.tables.items():
+            vars(models).setdefault(name, table)
         engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"))
         for one in data:
             await populate_fixture(engine, upstreams(one) if isinstance(one, str) else one)
