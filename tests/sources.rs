@@ -2,6 +2,7 @@
 //!
 //! `baibox` brings sources only on the way to images, so the source room is asked itself.
 
+use baibox::model::Digest;
 use baibox::source::{self, topic};
 use baibox::store::Store;
 use std::fs;
@@ -177,6 +178,38 @@ async fn submodules_come_along_and_pointers_of_large_files_are_told() {
     let lacking = source::complete(&other, Some(("https://git.example/lablup", &base))).await.unwrap();
     assert_eq!(lacking.submodules.len(), 1);
     assert!(lacking.submodules[0].0 == "static" && !lacking.submodules[0].1.is_empty(), "{lacking:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs git-lfs: run tests/all"]
+async fn large_files_come_from_the_remote_and_leave_the_tree_clean() {
+    let (place, _) = Place::new();
+    let upstream = place.upstream();
+    fs::write(upstream.join(".gitattributes"), "*.bin filter=lfs diff=lfs merge=lfs -text\n").unwrap();
+    let kept = ["content of a", "content of b"].map(|content| {
+        let oid = Digest::of(content.as_bytes()).hex().to_owned();
+        (content, format!(".git/lfs/objects/{}/{}/{oid}", &oid[..2], &oid[2..4]), oid)
+    });
+    for (name, (content, object, oid)) in ["a.bin", "b.bin"].into_iter().zip(&kept) {
+        let object = upstream.join(object);
+        fs::create_dir_all(object.parent().unwrap()).unwrap();
+        fs::write(object, content).unwrap();
+        let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {}\n", content.len());
+        fs::write(upstream.join(name), pointer).unwrap();
+    }
+    git(&upstream, &["-c", "filter.lfs.required=false", "add", "--all"]);
+    git(&upstream, &["commit", "--quiet", "--message", "large"]);
+    let tree = place.clone("21.03", false, "env/x").await;
+    let lacking = source::complete(&tree, None).await.unwrap();
+    assert_eq!(lacking, source::Lacking::default());
+    assert_eq!(fs::read_to_string(tree.join("b.bin")).unwrap(), kept[1].0);
+    assert_eq!(git(&tree, &["status", "--porcelain"]), "");
+
+    fs::remove_file(upstream.join(&kept[0].1)).unwrap();
+    let other = place.clone("21.03", true, "other/x").await;
+    let lacking = source::complete(&other, None).await.unwrap();
+    assert_eq!(lacking.pointers, ["a.bin"]);
+    assert!(lacking.refused.unwrap().contains(&kept[0].2), "Git LFS says which object");
 }
 
 #[tokio::test]

@@ -226,9 +226,12 @@ pub fn told(context: &Context, name: &str, tree: &Path, lacking: &source::Lackin
     }
     if let Some(first) = lacking.pointers.first() {
         let count = lacking.pointers.len();
+        let next = match &lacking.refused {
+            Some(why) => format!("{why}\n  to try again: git -C {tree} lfs pull"),
+            None => format!("install git-lfs, then: git -C {tree} lfs install --local && git -C {tree} lfs pull"),
+        };
         context.ui.warn(&format!(
-            "{count} files of {name}, such as `{first}`, are Git LFS pointers without their content: what needs them fails\n  \
-             install git-lfs, then: git -C {tree} lfs pull"
+            "{count} files of {name}, such as `{first}`, are Git LFS pointers without their content: what needs them fails\n  {next}"
         ));
     }
 }

@@ -13,6 +13,8 @@ pub struct Lacking {
     pub submodules: Vec<(String, String)>,
     /// Files that hold a pointer in the place of their content.
     pub pointers: Vec<String>,
+    /// Why Git LFS, which is there, left them.
+    pub refused: Option<String>,
 }
 
 /// A pointer file begins so: <https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md>.
@@ -48,8 +50,7 @@ pub async fn complete(tree: &Path, instead: Option<(&str, &str)>) -> Result<Lack
     }
     lacking.pointers = pointers(tree).await?;
     if !lacking.pointers.is_empty() && has_lfs(tree).await {
-        // Where it fails, pointers stay, and that is told.
-        let _ = run_git(tree, &["lfs", "pull"]).await;
+        lacking.refused = pull(tree).await.err().map(|error| format!("{error:#}"));
         lacking.pointers = pointers(tree).await?;
     }
     Ok(lacking)
@@ -66,6 +67,15 @@ async fn submodules(tree: &Path) -> Result<Vec<String>> {
         (key.starts_with("submodule.") && key.ends_with(".path")).then(|| path.to_owned())
     };
     Ok(listed.lines().filter_map(path).collect())
+}
+
+/// Brings large files. Without its filter in git's configuration Git LFS would fetch them and
+/// leave the pointers, and git would call the files changed.
+async fn pull(tree: &Path) -> Result<()> {
+    if run_git(tree, &["config", "--get", "filter.lfs.process"]).await.is_err() {
+        run_git(tree, &["lfs", "install", "--local", "--skip-repo"]).await?;
+    }
+    run_git(tree, &["lfs", "pull"]).await.map(drop)
 }
 
 async fn has_lfs(tree: &Path) -> bool {
