@@ -144,6 +144,9 @@ impl Catalog {
             folders.push(folder);
         }
         let mut release = Release::deserialize(merged).with_context(faulty)?;
+        for component in release.components.iter_mut().filter(|component| !component.published) {
+            (component.file, component.sha256, component.parts) = (None, None, Vec::new());
+        }
         for folder in folders {
             if let Ok(text) = Self::file(&format!("{folder}/debian.lock")) {
                 let lock: BTreeMap<String, Vec<LockedDeb>> =
