@@ -140,6 +140,7 @@ fn the_one_tree_is_opened_and_debugged_and_its_apps_are_seen_in_a_browser() {
     }
 
     an_app_of_a_session_is_seen(&world);
+    what_the_app_proxy_knows_goes_with_a_snapshot(&world);
     a_breakpoint_is_met(&world, "backend.ai");
     world.succeeds(&["delete", &world.id, "--yes", "--force"]);
     without_theirs("tree");
@@ -164,8 +165,26 @@ fn an_app_of_a_session_is_seen(world: &World) {
     assert!(address.starts_with(&format!("http://127.0.0.1:{}/", status["ports"]["app-proxy-coordinator"])), "{address}");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/app.mjs");
     let shown = text(&Command::new("node").args([script, address]).output().unwrap());
-    let apps = format!(".apps.localhost:{}/ Directory listing for /", status["ports"]["app-proxy-worker-apps"]);
+    let apps = format!(".{}.apps.localhost:{}/ Directory listing for /", world.id, status["ports"]["app-proxy-worker-apps"]);
     assert!(shown.trim().ends_with(&apps), "{shown}");
+}
+
+/// Model services come back with it; programs of sessions, which end, do not.
+fn what_the_app_proxy_knows_goes_with_a_snapshot(world: &World) {
+    let sql = |text: &str| {
+        let script = "exec /usr/lib/postgresql/*/bin/psql -U postgres -h /run/postgresql -tAc \"$0\" appproxy";
+        docker(&["exec", &containers(&world.id)["postgres"], "sh", "-c", script, text]).trim().to_owned()
+    };
+    let apps = "select count(*) from circuits where app_mode = 'INTERACTIVE'";
+    assert_eq!(sql(apps), "1");
+    sql("insert into endpoints (id) values ('0f0e0d0c-0000-4000-8000-000000000001')");
+    let kept = "select count(*) from endpoints where id = '0f0e0d0c-0000-4000-8000-000000000001'";
+    world.succeeds(&["snapshot", "kept", "--env", &world.id]);
+    sql("delete from endpoints");
+    assert_eq!(sql(kept), "0");
+    world.succeeds(&["restore", "kept", "--env", &world.id, "--yes"]);
+    assert_eq!((sql(kept), sql(apps)), ("1".into(), "0".into()));
+    assert_eq!(sql("select nodes, status from workers"), "1|ALIVE");
 }
 
 /// `up --watch` restarts what runs a module that is saved.

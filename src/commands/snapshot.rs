@@ -40,10 +40,11 @@ pub async fn save(context: &Context, environment: &Environment, folder: &Path, n
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
     let made = tempfile::Builder::new().prefix(".").tempdir_in(folder)?;
     let started = start(context, environment, &["postgres", "etcd"]).await?;
-    let saved = state(context, environment, &context.engine().await?).save(made.path(), name).await;
+    let databases = environment.release()?.databases;
+    let saved = state(context, environment, &context.engine().await?, &databases).save(made.path(), name).await;
     stop(environment, &started).await?;
     saved.with_context(|| format!("the state of `{}` cannot be saved", environment.id))?;
-    snapshot::settle(environment, &made.path().join(name), folder, name, commits)
+    snapshot::settle(environment, &databases, &made.path().join(name), folder, name, commits)
 }
 
 pub fn list(context: &Context, options: &Snapshots) -> Result<()> {
@@ -75,7 +76,7 @@ pub async fn restore(context: &Context, options: &Restore) -> Result<()> {
     let wanted = snapshot::find(&environment, &options.name)?;
     wanted.check(&environment)?;
     let question = format!(
-        "database, etcd and virtual folders of `{}` become what they were at {}; what they are now is lost. Go on?",
+        "databases, etcd and virtual folders of `{}` become what they were at {}; what they are now is lost. Go on?",
         environment.id, wanted.taken
     );
     agreed(context, options.yes, &question)?;
@@ -104,10 +105,11 @@ pub async fn put_back(context: &Context, environment: &Environment, wanted: &Sna
         stop(environment, &etcd).await?;
         started.extend(etcd);
     }
-    let state = state(context, environment, &engine);
+    let databases = environment.release()?.databases;
+    let state = state(context, environment, &engine, &databases);
     stage.note(&wanted.name);
     let outcome = match state.prepare(wanted).await {
-        Ok(()) => state.swap().await,
+        Ok(()) => state.swap(wanted).await,
         Err(error) => state.clean().await.and(Err(error)),
     };
     stop(environment, &started).await?;
@@ -119,6 +121,9 @@ pub async fn put_back(context: &Context, environment: &Environment, wanted: &Sna
         return Err(error.context(format!("`{}` was not restored; all is as it was before", wanted.name)));
     }
     stage.done(&format!("`{}`: schema {}", wanted.name, wanted.revision));
+    for database in databases.iter().filter(|name| !wanted.has(name)) {
+        context.ui.warn(&format!("`{}` has no database `{database}`: that one stays as it was", wanted.name));
+    }
     Ok(runs)
 }
 
@@ -126,7 +131,7 @@ pub async fn put_back(context: &Context, environment: &Environment, wanted: &Sna
 pub async fn reset(context: &Context, options: &Reset) -> Result<()> {
     let environment = context.environment_at_home(&options.one).await?;
     let question = format!(
-        "database, etcd and virtual folders of `{}` are lost; sources, images and snapshots stay. Go on?",
+        "databases, etcd and virtual folders of `{}` are lost; sources, images and snapshots stay. Go on?",
         environment.id
     );
     agreed(context, options.yes, &question)?;
@@ -137,7 +142,7 @@ pub async fn reset(context: &Context, options: &Reset) -> Result<()> {
     for volume in ["postgres", "redis", "etcd"] {
         engine.remove_volume(&format!("{}_{volume}", environment.id)).await?;
     }
-    state(context, &environment, &engine).empty().await?;
+    state(context, &environment, &engine, &[]).empty().await?;
     super::build::folders(&environment)?;
     snapshot::forget_cut_off(&environment)?;
     stage.done("the data is gone");
@@ -162,12 +167,12 @@ pub async fn recover(context: &Context, environment: &Environment) -> Result<()>
     context.ui.remark("restore", "an earlier one was cut off: the state before it is put back");
     stop(environment, &running(&*engine, environment).await?).await?;
     let started = start(context, environment, &["postgres"]).await?;
-    state(context, environment, &engine).undo().await?;
+    state(context, environment, &engine, &environment.release()?.databases).undo().await?;
     stop(environment, &started).await
 }
 
-fn state<'a>(context: &Context, environment: &'a Environment, engine: &'a Arc<dyn Engine>) -> State<'a> {
-    State { engine: &**engine, environment, temporary: context.store.temporary() }
+fn state<'a>(context: &Context, environment: &'a Environment, engine: &'a Arc<dyn Engine>, databases: &'a [String]) -> State<'a> {
+    State { engine: &**engine, environment, databases, temporary: context.store.temporary() }
 }
 
 async fn running(engine: &dyn Engine, environment: &Environment) -> Result<Vec<String>> {

@@ -19,6 +19,7 @@ pub fn faults(release: &Release) -> Vec<String> {
     components(release, &mut faults);
     images(release, &mut faults);
     test_engine(release, &mut faults);
+    databases(release, &mut faults);
     let mut owners: BTreeMap<u16, &str> = BTreeMap::new();
     for (service, port) in &release.ports {
         if let Some(other) = owners.insert(*port, service) {
@@ -77,6 +78,15 @@ fn test_engine(release: &Release, faults: &mut Vec<String>) {
         if let Some(script) = stand_in.script.as_ref().filter(missing) {
             faults.push(format!("what stands in for `{asked}` runs `images/services/{script}`, which is not there"));
         }
+    }
+}
+
+fn databases(release: &Release, faults: &mut Vec<String>) {
+    if !release.databases.iter().any(|name| name == "backend") {
+        faults.push("the manager's database `backend` is not among its databases".into());
+    }
+    for name in release.databases.iter().filter(|name| Catalog::file(&format!("state/{name}.sql")).is_err()) {
+        faults.push(format!("the database `{name}` needs `images/state/{name}.sql`, which is not there"));
     }
 }
 

@@ -69,6 +69,8 @@ pub struct Release {
     pub list_agents: Vec<String>,
     /// Services of the graph.
     pub services: BTreeMap<String, Runs>,
+    /// Databases of its services, which are its state; `backend` is the manager's.
+    pub databases: Vec<String>,
     /// What templates ask of this release.
     #[serde(default)]
     pub values: toml::Table,

@@ -1,4 +1,4 @@
-//! Named states of an environment: its database, etcd's keys and the virtual folders.
+//! Named states of an environment: its databases, etcd's keys and the virtual folders.
 
 mod state;
 
@@ -10,7 +10,7 @@ use crate::model::{Branch, Digest};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Raised when the files of a snapshot mean something else than before.
@@ -35,13 +35,23 @@ pub struct Snapshot {
     files: BTreeMap<String, (u64, Digest)>,
 }
 
-/// What a snapshot is made of.
+/// What every snapshot is made of; databases besides the manager's are dumped to files of their names.
 const FILES: [&str; 3] = ["database.dump", "etcd.snapshot", "vfolder.tar"];
+
+/// The dump of a database, as `images/state/state.sh` calls it.
+fn dump(database: &str) -> String {
+    if database == "backend" { FILES[0].to_owned() } else { format!("{database}.dump") }
+}
 
 impl Snapshot {
     /// Bytes on disk.
     pub fn size(&self) -> u64 {
         self.files.values().map(|(size, _)| size).sum()
+    }
+
+    /// Whether it has that database: those that were taken by an earlier baibox have the manager's alone.
+    pub fn has(&self, database: &str) -> bool {
+        self.files.contains_key(&dump(database))
     }
 
     /// It is whole and fits the environment, or a fault says what is wrong.
@@ -56,11 +66,12 @@ impl Snapshot {
                 .hint(format!("make an environment of that release: `baibox up --branch {}`", self.branch))
                 .into());
         }
-        for file in FILES {
+        if let Some(file) = FILES.into_iter().find(|file| !self.files.contains_key(*file)) {
+            anyhow::bail!("the snapshot `{name}` has no `{file}`");
+        }
+        for (file, known) in &self.files {
             let path = self.folder.join(file);
-            let known = self.files.get(file).with_context(|| format!("the snapshot `{name}` has no `{file}`"))?;
-            let found = measure(&path)?;
-            if found != *known {
+            if measure(&path)? != *known {
                 return Err(Fault::new(format!(
                     "the snapshot `{name}` is damaged: `{}` is not what was written",
                     path.display()
@@ -174,9 +185,10 @@ fn read(folder: &Path, name: &str) -> Result<Snapshot> {
     Ok(Snapshot { name: name.to_owned(), folder: folder.join(name), ..snapshot })
 }
 
-/// Gives what was saved in `made` its record and its name.
+/// Gives what was saved in `made` its record and its name. Of `databases`, those count that were there to be saved.
 pub fn settle(
     environment: &Environment,
+    databases: &[String],
     made: &Path,
     folder: &Path,
     name: &str,
@@ -185,6 +197,9 @@ pub fn settle(
     let path = made.join("revision");
     let revision = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
     std::fs::remove_file(&path).with_context(|| format!("cannot remove `{}`", path.display()))?;
+    let dumps = databases.iter().map(|name| dump(name)).filter(|file| made.join(file).exists());
+    let files: BTreeSet<String> = FILES.map(str::to_owned).into_iter().chain(dumps).collect();
+    let files = files.into_iter().map(|file| Ok((file.clone(), measure(&made.join(&file))?))).collect::<Result<_>>()?;
     let now = time::OffsetDateTime::now_utc().replace_nanosecond(0)?;
     let snapshot = Snapshot {
         version: VERSION,
@@ -194,7 +209,7 @@ pub fn settle(
         revision: revision.trim().to_owned(),
         taken: now.format(&time::format_description::well_known::Rfc3339)?,
         commits,
-        files: FILES.iter().map(|file| Ok(((*file).to_owned(), measure(&made.join(file))?))).collect::<Result<_>>()?,
+        files,
     };
     crate::store::write_atomically(&made.join("snapshot.json"), &serde_json::to_vec_pretty(&snapshot)?)
         .with_context(|| format!("cannot write in `{}`", made.display()))?;

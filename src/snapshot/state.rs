@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 pub struct State<'a> {
     pub engine: &'a dyn Engine,
     pub environment: &'a Environment,
+    /// Those that its release has.
+    pub databases: &'a [String],
     /// A folder for what steps say.
     pub temporary: PathBuf,
 }
@@ -26,14 +28,16 @@ impl State<'_> {
         let command = ["/usr/bin/etcdctl", "snapshot", "save", "/var/lib/etcd/baibox.snapshot"].map(String::from);
         let said = self.engine.exec(&etcd.id, &command).await?;
         anyhow::ensure!(said.code == 0, "etcd does not save its keys: {}", said.all().trim());
-        self.run("save", into, &["save", name]).await
+        self.run("save", into, &[&["save", name], &*self.names()].concat()).await
     }
 
-    /// Makes the state of a snapshot beside the one that is there.
+    /// Makes the state of a snapshot beside the one that is there; a database that it has not stays.
     pub async fn prepare(&self, snapshot: &Snapshot) -> Result<()> {
         let snapshots = snapshot.folder.parent().context("a snapshot is in a folder")?;
-        let sessions = Catalog::file("state/sessions.sql")?;
-        self.run("prepare", snapshots, &["prepare", &snapshot.name, sessions]).await?;
+        let scripts = self.kept(snapshot).map(|name| Ok((name, Catalog::file(&format!("state/{name}.sql"))?)));
+        let scripts: Vec<(&str, &str)> = scripts.collect::<Result<_>>()?;
+        let pairs = scripts.into_iter().flat_map(|(name, script)| [name, script]);
+        self.run("prepare", snapshots, &["prepare", &snapshot.name].into_iter().chain(pairs).collect::<Vec<_>>()).await?;
         let file = format!("/into/{}/etcd.snapshot", snapshot.name);
         let step = Step {
             name: "restore etcd".into(),
@@ -49,10 +53,11 @@ impl State<'_> {
     /// Gives what was prepared its place, or leaves all as it was.
     ///
     /// A file says that this is under way: where it is found, [`State::undo`] must run first.
-    pub async fn swap(&self) -> Result<()> {
+    pub async fn swap(&self, snapshot: &Snapshot) -> Result<()> {
         let mark = mark(self.environment);
         std::fs::write(&mark, "").with_context(|| format!("cannot write `{}`", mark.display()))?;
-        if let Err(error) = self.run("swap", &self.environment.state_folder(), &["swap"]).await {
+        let words: Vec<&str> = std::iter::once("swap").chain(self.kept(snapshot)).collect();
+        if let Err(error) = self.run("swap", &self.environment.state_folder(), &words).await {
             self.undo().await.with_context(|| {
                 Fault::new("the old state could not be put back").hint("type the same command again: it begins with that")
             })?;
@@ -64,19 +69,28 @@ impl State<'_> {
 
     /// Puts the old state back, however far a swap came.
     pub async fn undo(&self) -> Result<()> {
-        self.run("undo", &self.environment.state_folder(), &["undo"]).await?;
+        self.run("undo", &self.environment.state_folder(), &[&["undo"], &*self.names()].concat()).await?;
         remove(&mark(self.environment))
     }
 
     /// Removes what was prepared, and what was replaced.
     pub async fn clean(&self) -> Result<()> {
-        self.run("clean", &self.environment.state_folder(), &["clean"]).await
+        self.run("clean", &self.environment.state_folder(), &[&["clean"], &*self.names()].concat()).await
     }
 
     /// Removes the virtual folders and what sessions left; nothing needs to run.
     pub async fn empty(&self) -> Result<()> {
         let step = self.script("empty", &self.environment.state_folder(), &["empty"])?;
         self.step(&step).await
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.databases.iter().map(String::as_str).collect()
+    }
+
+    /// Databases that a snapshot has, too.
+    fn kept<'b>(&'b self, snapshot: &'b Snapshot) -> impl Iterator<Item = &'b str> {
+        self.databases.iter().map(String::as_str).filter(|name| snapshot.has(name))
     }
 
     async fn run(&self, name: &str, into: &Path, words: &[&str]) -> Result<()> {

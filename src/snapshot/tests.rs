@@ -9,15 +9,16 @@ fn environment(folder: &Path, branch: &str) -> Environment {
     serde_json::from_value(value).unwrap()
 }
 
-fn taken(environment: &Environment, name: &str) -> Snapshot {
+fn taken(environment: &Environment, name: &str, databases: &[&str]) -> Snapshot {
+    let databases: Vec<String> = databases.iter().map(|&name| name.to_owned()).collect();
     let folder = folder(environment);
     let made = folder.join(".made");
     std::fs::create_dir_all(&made).unwrap();
-    for file in FILES {
-        std::fs::write(made.join(file), file).unwrap();
+    for file in FILES.map(str::to_owned).into_iter().chain(databases.iter().map(|name| dump(name))) {
+        std::fs::write(made.join(&file), &file).unwrap();
     }
     std::fs::write(made.join("revision"), "8679d0a7e22b\n").unwrap();
-    settle(environment, &made, &folder, name, BTreeMap::new()).unwrap()
+    settle(environment, &databases, &made, &folder, name, BTreeMap::new()).unwrap()
 }
 
 #[test]
@@ -25,7 +26,7 @@ fn snapshots_are_found_again_and_know_their_schema() {
     let scratch = tempfile::tempdir().unwrap();
     let one = environment(scratch.path(), "21.03");
     assert_eq!(list(&one).unwrap(), []);
-    let made = taken(&one, "first");
+    let made = taken(&one, "first", &["backend"]);
     assert_eq!((made.revision.as_str(), made.size()), ("8679d0a7e22b", 37));
     assert_eq!(find(&one, "first").unwrap(), made);
     made.check(&one).unwrap();
@@ -35,6 +36,21 @@ fn snapshots_are_found_again_and_know_their_schema() {
     assert_eq!(free_name(&one, "first").unwrap(), "first-2");
     delete(&made).unwrap();
     assert_eq!(list(&one).unwrap(), []);
+}
+
+#[test]
+fn a_snapshot_has_the_databases_that_were_there_and_one_of_the_manager_alone_still_counts() {
+    let scratch = tempfile::tempdir().unwrap();
+    let one = environment(scratch.path(), "26.4");
+    let old = taken(&one, "old", &["backend"]);
+    old.check(&one).unwrap();
+    assert!(old.has("backend") && !old.has("appproxy"));
+    let made = taken(&one, "new", &["backend", "appproxy"]);
+    assert!(made.has("backend") && made.has("appproxy"));
+    made.check(&one).unwrap();
+    std::fs::write(made.folder.join("appproxy.dump"), "other").unwrap();
+    let text = render(&made.check(&one).unwrap_err());
+    assert!(text.contains("is damaged") && text.contains("appproxy.dump"), "{text}");
 }
 
 #[test]
@@ -48,7 +64,7 @@ fn what_does_not_fit_is_refused_with_a_next_step() {
         exit_of(&error)
     };
     assert_eq!(refused(find(&one, "x").map(drop), &["has no snapshot `x`", "baibox snapshot x --env one"]), Exit::Usage);
-    let made = taken(&one, "first");
+    let made = taken(&one, "first", &["backend"]);
     refused(find(&one, "x").map(drop), &["it has `first`"]);
     refused(is_free(&one, "first"), &["has a snapshot `first` already", "--delete first"]);
     for bad in ["", ".x", "a/b", "../x", "a b", "-x", &"a".repeat(61)] {
