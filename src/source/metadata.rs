@@ -40,9 +40,10 @@ fn version(tree: &Path) -> Option<String> {
     // Plug-ins lie one deeper, in `accelerator/…`.
     folders.extend(folders.clone().iter().flat_map(|folder| listed(folder)));
     let of_package = folders.iter().find_map(|folder| {
-        // A file of its own in some components, which `__init__.py` reads.
+        // A file of its own in some components, which `__init__.py` reads. That of an account manager is empty.
         let own = || fs::read_to_string(folder.join("VERSION")).ok().map(|text| text.trim().to_owned());
-        fs::read_to_string(folder.join("__init__.py")).ok().and_then(|text| of_module(&text)).or_else(own)
+        let told = fs::read_to_string(folder.join("__init__.py")).ok().and_then(|text| of_module(&text)).or_else(own);
+        told.filter(|version| !version.is_empty())
     });
     let published = || {
         let text = fs::read_to_string(tree.join("PKG-INFO")).ok()?;
@@ -367,6 +368,7 @@ mod tests {
         write("setup.py", "setup(entry_points={'g': ['a = script:f']})");
         write("src/ai/backend/x/__init__.py", "__version__ = (here / 'VERSION').read_text()\n");
         write("src/ai/backend/x/VERSION", "2.0\n");
+        write("src/ai/backend/a/VERSION", "");
         let metadata = read(tree, "x").unwrap();
         assert_eq!((metadata.version.as_str(), flat(&metadata.entry_points)), ("2.0", vec!["g: a=script:f".to_owned()]));
         fs::remove_dir_all(tree.join("src/ai/backend/x")).unwrap();
