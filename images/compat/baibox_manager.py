@@ -4,12 +4,9 @@
 have them. The tree's own function is asked first: once it is mended there, this is
 never reached.
 """
-import sys
 from decimal import Decimal
-from importlib.abc import MetaPathFinder
-from importlib.machinery import PathFinder
 
-MODULE = "ai.backend.manager.config"
+import baibox_import
 
 
 def cure(module):
@@ -36,22 +33,4 @@ async def ranges(module, config, image_ref):
     return least, most
 
 
-class Finder(MetaPathFinder):
-    """Cures the module as soon as it is imported, by whomever."""
-
-    def find_spec(self, name, path=None, target=None):
-        if name != MODULE:
-            return None
-        spec = PathFinder.find_spec(name, path, target)
-        if spec is not None:
-            run = spec.loader.exec_module
-
-            def exec_module(module):
-                run(module)
-                cure(module)
-
-            spec.loader.exec_module = exec_module
-        return spec
-
-
-sys.meta_path.insert(0, Finder())
+baibox_import.when_imported("ai.backend.manager.config", cure)
