@@ -94,7 +94,8 @@ pub async fn choose_anew(context: &Context, release: &mut Release, lock: &mut Lo
         layers: pinned.layers,
     });
     let fetcher = context.fetcher()?;
-    lock.debian = lock::resolve_debian(release, Platform::LOCKED, &fetcher, &context.store, &context.ui, &stage).await?;
+    let chooser = lock::Chooser { fetcher: &fetcher, store: &context.store, ui: &context.ui, stage: &stage };
+    lock.debian = chooser.resolve(release, Platform::LOCKED).await?;
     lock.base.clone_from(&release.base);
     // Other platforms' packages were for another base.
     lock.platform.clear();

@@ -104,12 +104,11 @@ async fn updated(
     } else if !asked.debian.is_none() {
         super::base::at_hand(context, &release).await?;
     }
+    let chooser = lock::Chooser { fetcher: &fetcher, store: &context.store, ui: &context.ui, stage: &stage };
     match &asked.debian {
-        Chosen::All => {
-            after.debian = lock::resolve_debian(&release, Platform::LOCKED, &fetcher, &context.store, &context.ui, &stage).await?
-        }
+        Chosen::All => after.debian = chooser.resolve(&release, Platform::LOCKED).await?,
         Chosen::Named(names) if !names.is_empty() => {
-            after.debian = lock::update_debian(&release, names, &fetcher, &context.store, &context.ui, &stage).await?;
+            after.debian = chooser.update(&release, names).await?;
         }
         Chosen::Named(_) => {}
     }
@@ -176,7 +175,8 @@ async fn debian(context: &Context, options: &Options, branch: &str) -> Result<()
     }
     let stage = context.ui.stage("lock");
     let fetcher = context.fetcher()?;
-    let sets = lock::resolve_debian(&release, Platform::LOCKED, &fetcher, &context.store, &context.ui, &stage).await?;
+    let chooser = lock::Chooser { fetcher: &fetcher, store: &context.store, ui: &context.ui, stage: &stage };
+    let sets = chooser.resolve(&release, Platform::LOCKED).await?;
     let changes = lock::debian_changes(&release.debian_lock, &sets);
     stage.done(&format!("{} Debian packages, {} changed", sets.values().map(Vec::len).sum::<usize>(), changes.len()));
     if options.dry_run {

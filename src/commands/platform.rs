@@ -59,7 +59,8 @@ pub async fn choose(context: &Context, release: &Release, table: &mut PlatformLo
     let stage = context.ui.stage("lock");
     let fetcher = context.fetcher()?;
     if table.lacks_debian(release) {
-        table.debian = lock::resolve_debian(release, platform, &fetcher, &context.store, &context.ui, &stage).await?;
+        let chooser = lock::Chooser { fetcher: &fetcher, store: &context.store, ui: &context.ui, stage: &stage };
+        table.debian = chooser.resolve(release, platform).await?;
     }
     if table.lacks_cpython(release) {
         table.cpython = python::for_platform(release, platform)?;

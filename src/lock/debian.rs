@@ -16,93 +16,106 @@ pub type Sets = BTreeMap<String, Vec<LockedDeb>>;
 /// Package set → its packages, with what they say of each other.
 type Packages = BTreeMap<String, Vec<Package>>;
 
-/// Chooses every package set of the release again, from what the mirror has today.
-pub async fn resolve(
-    release: &Release,
-    platform: Platform,
-    fetcher: &Fetcher,
-    store: &Store,
-    ui: &Ui,
-    stage: &Stage,
-) -> Result<Sets> {
-    let release = &release.to_lock(platform);
-    let indexes = indexes(release, platform, fetcher, store, ui, stage).await?;
-    let base = installed(release, store)?;
-    locked(&choose(release, &indexes, &Packages::new(), &base, &BTreeSet::new())?)
+/// What Debian packages are chosen by, and whom that is told.
+pub struct Chooser<'a> {
+    pub fetcher: &'a Fetcher,
+    pub store: &'a Store,
+    pub ui: &'a Ui,
+    pub stage: &'a Stage,
 }
 
-/// Chooses `names` again in the release's lock, and what does not go together with their new
-/// versions; all else stays as it is.
-pub async fn update(
-    release: &Release,
-    names: &BTreeSet<String>,
-    fetcher: &Fetcher,
-    store: &Store,
-    ui: &Ui,
-    stage: &Stage,
-) -> Result<Sets> {
-    let release = &release.to_lock(Platform::LOCKED);
-    let indexes = indexes(release, Platform::LOCKED, fetcher, store, ui, stage).await?;
-    let by_digest: BTreeMap<&str, &Package> =
-        indexes.values().flatten().map(|package| (package.sha256.as_str(), package)).collect();
-    let mut kept = Packages::new();
-    let mut moving = names.clone();
-    for (set, debs) in &release.debian_lock {
-        for deb in debs {
-            let package = match by_digest.get(deb.sha256.hex()) {
-                Some(package) => Some((*package).clone()),
-                None => dropped(deb, fetcher, store).await?,
-            };
-            match package {
-                Some(package) => kept.entry(set.clone()).or_default().push(package),
-                None if moving.insert(deb.name.clone()) => {
-                    ui.remark("lock", &format!("`{}` cannot be had any more: another one is chosen", deb.file));
+impl Chooser<'_> {
+    /// Chooses every package set of the release again, from what the mirror has today.
+    pub async fn resolve(&self, release: &Release, platform: Platform) -> Result<Sets> {
+        let release = &release.to_lock(platform);
+        let (indexes, base) = (self.indexes(release, platform).await?, self.installed(release)?);
+        let choice = Choice { release, indexes: &indexes, kept: &Packages::new(), base: &base };
+        locked(&choice.made(&BTreeSet::new())?)
+    }
+
+    /// Chooses `names` again in the release's lock, and what does not go together with their new
+    /// versions; all else stays as it is.
+    pub async fn update(&self, release: &Release, names: &BTreeSet<String>) -> Result<Sets> {
+        let release = &release.to_lock(Platform::LOCKED);
+        let indexes = self.indexes(release, Platform::LOCKED).await?;
+        let by_digest: BTreeMap<&str, &Package> =
+            indexes.values().flatten().map(|package| (package.sha256.as_str(), package)).collect();
+        let mut kept = Packages::new();
+        let mut moving = names.clone();
+        for (set, debs) in &release.debian_lock {
+            for deb in debs {
+                let package = match by_digest.get(deb.sha256.hex()) {
+                    Some(package) => Some((*package).clone()),
+                    None => self.dropped(deb).await?,
+                };
+                match package {
+                    Some(package) => kept.entry(set.clone()).or_default().push(package),
+                    None if moving.insert(deb.name.clone()) => {
+                        self.ui.remark("lock", &format!("`{}` cannot be had any more: another one is chosen", deb.file));
+                    }
+                    None => {}
                 }
-                None => {}
             }
         }
+        let base = self.installed(release)?;
+        locked(&Choice { release, indexes: &indexes, kept: &kept, base: &base }.made_with(moving)?)
     }
-    locked(&choose_with(release, &indexes, &kept, &installed(release, store)?, moving)?)
-}
 
-/// What the base of a registry has, whose layers were brought before; nothing where there is no such base.
-fn installed(release: &Release, store: &Store) -> Result<Vec<Package>> {
-    let Some(base) = &release.base else { return Ok(Vec::new()) };
-    let found = debian::base::look(store, base.layers.iter().map(|layer| &layer.diff_id))?;
-    let found = found.with_context(|| format!("the layers of `{}` are not in the store", base.reference))?;
-    Ok(debian::base::packages(&found))
+    /// The release's locked packages without some that are not asked for any more, and without what only these need.
+    /// All others stay as they are: what packages need is read from themselves.
+    pub async fn prune(&self, release: &Release, not_asked: fn(&str) -> bool) -> Result<Sets> {
+        // Sets that stand by themselves hold what their one program needs.
+        let together = |set: &String| release.debian.get(set).is_some_and(|set| set.essentials || set.on.is_some());
+        let debs = release.debian_lock.iter().filter(|(set, _)| together(set)).flat_map(|(_, debs)| debs);
+        let packages = debs.map(|deb| async move {
+            let package = self.dropped(deb).await?;
+            package.with_context(|| Fault::new(format!("`{}` cannot be had any more", deb.file)).hint(SNAPSHOT_HINT))
+        });
+        let gone = unneeded(&futures_util::future::try_join_all(packages).await?, not_asked);
+        let mut sets = release.debian_lock.clone();
+        for (_, debs) in sets.iter_mut().filter(|(set, _)| together(set)) {
+            debs.retain(|deb| !gone.contains(&deb.name));
+        }
+        Ok(sets)
+    }
+
+    /// What the base of a registry has, whose layers were brought before; nothing where there is no such base.
+    fn installed(&self, release: &Release) -> Result<Vec<Package>> {
+        let Some(base) = &release.base else { return Ok(Vec::new()) };
+        let found = debian::base::look(self.store, base.layers.iter().map(|layer| &layer.diff_id))?;
+        let found = found.with_context(|| format!("the layers of `{}` are not in the store", base.reference))?;
+        Ok(debian::base::packages(&found))
+    }
+
+    /// A locked package that the mirror dropped, by what it says itself; `None` if it is nowhere.
+    async fn dropped(&self, deb: &LockedDeb) -> Result<Option<Package>> {
+        match debian::download(self.fetcher, &Mirror::of_host(), deb).await {
+            Err(error) if debian::is_gone(&error) => return Ok(None),
+            done => done?,
+        }
+        let package = debian::index::of_deb(deb, &debian::control_text(&deb.file, &self.store.read(&deb.sha256)?)?);
+        Ok(Some(package.with_context(|| format!("`{}` does not say what it is", deb.file))?))
+    }
+
+    /// The packages of every suite that the release takes from.
+    async fn indexes(&self, release: &Release, platform: Platform) -> Result<Packages> {
+        let mirror = Mirror::of_host();
+        let mut indexes = Packages::new();
+        let suites: BTreeSet<&String> = release.debian.values().flat_map(|set| &set.suites).collect();
+        for suite in suites {
+            self.stage.note(&format!("reading the index of {suite}"));
+            let index = debian::index::fetch(self.fetcher, self.store, &mirror, suite, platform.architecture()).await?;
+            for note in &index.notes {
+                self.ui.warn(note);
+            }
+            indexes.insert(suite.clone(), index.packages);
+        }
+        Ok(indexes)
+    }
 }
 
 /// What Debian's Python is made of: a base of a registry has its own.
 const PYTHON: [&str; 6] = ["libpython3-stdlib", "python3", "python3-dev", "python3-distutils", "python3-minimal", "python3-venv"];
-
-/// A locked package that the mirror dropped, by what it says itself; `None` if it is nowhere.
-async fn dropped(deb: &LockedDeb, fetcher: &Fetcher, store: &Store) -> Result<Option<Package>> {
-    match debian::download(fetcher, &Mirror::of_host(), deb).await {
-        Err(error) if debian::is_gone(&error) => return Ok(None),
-        done => done?,
-    }
-    let package = debian::index::of_deb(deb, &debian::control_text(&deb.file, &store.read(&deb.sha256)?)?);
-    Ok(Some(package.with_context(|| format!("`{}` does not say what it is", deb.file))?))
-}
-
-/// The release's locked packages without some that are not asked for any more, and without what only these need.
-/// All others stay as they are: what packages need is read from themselves.
-pub async fn prune(release: &Release, not_asked: fn(&str) -> bool, fetcher: &Fetcher, store: &Store) -> Result<Sets> {
-    // Sets that stand by themselves hold what their one program needs.
-    let together = |set: &String| release.debian.get(set).is_some_and(|set| set.essentials || set.on.is_some());
-    let debs = release.debian_lock.iter().filter(|(set, _)| together(set)).flat_map(|(_, debs)| debs);
-    let packages = debs.map(|deb| async move {
-        let package = dropped(deb, fetcher, store).await?;
-        package.with_context(|| Fault::new(format!("`{}` cannot be had any more", deb.file)).hint(SNAPSHOT_HINT))
-    });
-    let gone = unneeded(&futures_util::future::try_join_all(packages).await?, not_asked);
-    let mut sets = release.debian_lock.clone();
-    for (_, debs) in sets.iter_mut().filter(|(set, _)| together(set)) {
-        debs.retain(|deb| !gone.contains(&deb.name));
-    }
-    Ok(sets)
-}
 
 /// Packages that are not asked for, and those that nothing but they need.
 fn unneeded(packages: &[Package], not_asked: impl Fn(&str) -> bool) -> BTreeSet<String> {
@@ -128,98 +141,73 @@ fn unneeded(packages: &[Package], not_asked: impl Fn(&str) -> bool) -> BTreeSet<
 
 const SNAPSHOT_HINT: &str = "name a snapshot archive that has it: `BAIBOX_DEBIAN_SNAPSHOT=ADDRESS`";
 
-/// The packages of every suite that the release takes from.
-async fn indexes(
-    release: &Release,
-    platform: Platform,
-    fetcher: &Fetcher,
-    store: &Store,
-    ui: &Ui,
-    stage: &Stage,
-) -> Result<Packages> {
-    let mirror = Mirror::of_host();
-    let mut indexes = Packages::new();
-    let suites: BTreeSet<&String> = release.debian.values().flat_map(|set| &set.suites).collect();
-    for suite in suites {
-        stage.note(&format!("reading the index of {suite}"));
-        let index = debian::index::fetch(fetcher, store, &mirror, suite, platform.architecture()).await?;
-        for note in &index.notes {
-            ui.warn(note);
-        }
-        indexes.insert(suite.clone(), index.packages);
-    }
-    Ok(indexes)
+/// What is chosen from, and what is there already.
+struct Choice<'a> {
+    release: &'a Release,
+    indexes: &'a Packages,
+    kept: &'a Packages,
+    /// Of a base of a registry.
+    base: &'a [Package],
 }
 
-/// The sets with `moving` chosen anew; what stands in the way of that is let go too.
-fn choose_with(
-    release: &Release,
-    indexes: &Packages,
-    kept: &Packages,
-    base: &[Package],
-    mut moving: BTreeSet<String>,
-) -> Result<Packages> {
-    let locked: BTreeSet<&String> = kept.values().flatten().map(|package| &package.name).collect();
-    loop {
-        let error = match choose(release, indexes, kept, base, &moving) {
-            Ok(chosen) => return Ok(chosen),
-            Err(error) => error,
-        };
-        let Some(DebianError::Unresolvable(faults)) = error.downcast_ref() else { return Err(error) };
-        let before = moving.len();
-        moving.extend(faults.iter().flat_map(debian::Unsatisfied::names).filter(|name| locked.contains(name)));
-        if moving.len() == before {
-            return Err(error);
-        }
-    }
-}
-
-/// Every set of the release; of what is `kept` there is one version, unless it is `moving`.
-fn choose(
-    release: &Release,
-    indexes: &Packages,
-    kept: &Packages,
-    base: &[Package],
-    moving: &BTreeSet<String>,
-) -> Result<Packages> {
-    let mut chosen = Packages::new();
-    // A set stands on at most one other, which then has no base of its own.
-    let (first, second): (Vec<_>, Vec<_>) = release.debian.iter().partition(|(_, set)| set.on.is_none());
-    for (name, set) in first.into_iter().chain(second) {
-        let kept = kept.get(name).map(Vec::as_slice).unwrap_or_default();
-        let fixed: BTreeSet<&str> =
-            kept.iter().map(|package| package.name.as_str()).filter(|name| !moving.contains(*name)).collect();
-        let new = set
-            .suites
-            .iter()
-            .flat_map(|suite| &indexes[suite])
-            .filter(|package| !fixed.contains(package.name.as_str()) && !kept.iter().any(|old| old.sha256 == package.sha256));
-        let packages: Vec<Package> = kept.iter().chain(new).cloned().collect();
-        let asked: BTreeSet<&String> = set.packages.iter().chain(kept.iter().map(|package| &package.name)).collect();
-        let mut request = Request {
-            essentials: set.essentials,
-            packages: asked.into_iter().cloned().collect(),
-            exclude: set.exclude.clone(),
-            on_top_of: set.on.as_ref().and_then(|on| chosen.get(on)).cloned().unwrap_or_default(),
-        };
-        let below = release.base_of(name);
-        if below.is_some() {
-            request.essentials = false;
-            request.packages.retain(|name| !is_debians_python(name));
-            request.exclude.extend(PYTHON.map(String::from));
-            request.on_top_of.extend(base.iter().cloned());
-        }
-        let found = debian::resolve(&packages, &request).with_context(|| format!("cannot resolve the package set `{name}`"));
-        let found = found.map_err(|error| match below {
-            None => error,
-            Some(base) => {
-                let fault = Fault::new(format!("Debian's packages of today do not go on the base `{}`", base.reference));
-                error.context(fault.hint("take it as it is now, if it was made anew: `baibox lock --update base`"))
+impl Choice<'_> {
+    /// The sets with `moving` chosen anew; what stands in the way of that is let go too.
+    fn made_with(&self, mut moving: BTreeSet<String>) -> Result<Packages> {
+        let locked: BTreeSet<&String> = self.kept.values().flatten().map(|package| &package.name).collect();
+        loop {
+            let error = match self.made(&moving) {
+                Ok(chosen) => return Ok(chosen),
+                Err(error) => error,
+            };
+            let Some(DebianError::Unresolvable(faults)) = error.downcast_ref() else { return Err(error) };
+            let before = moving.len();
+            moving.extend(faults.iter().flat_map(debian::Unsatisfied::names).filter(|name| locked.contains(name)));
+            if moving.len() == before {
+                return Err(error);
             }
-        })?;
-        chosen.insert(name.clone(), found);
+        }
     }
-    Ok(chosen)
+
+    /// Every set of the release; of what is `kept` there is one version, unless it is `moving`.
+    fn made(&self, moving: &BTreeSet<String>) -> Result<Packages> {
+        let mut chosen = Packages::new();
+        // A set stands on at most one other, which then has no base of its own.
+        let (first, second): (Vec<_>, Vec<_>) = self.release.debian.iter().partition(|(_, set)| set.on.is_none());
+        for (name, set) in first.into_iter().chain(second) {
+            let kept = self.kept.get(name).map(Vec::as_slice).unwrap_or_default();
+            let fixed: BTreeSet<&str> =
+                kept.iter().map(|package| package.name.as_str()).filter(|name| !moving.contains(*name)).collect();
+            let new =
+                set.suites.iter().flat_map(|suite| &self.indexes[suite]).filter(|package| {
+                    !fixed.contains(package.name.as_str()) && !kept.iter().any(|old| old.sha256 == package.sha256)
+                });
+            let packages: Vec<Package> = kept.iter().chain(new).cloned().collect();
+            let asked: BTreeSet<&String> = set.packages.iter().chain(kept.iter().map(|package| &package.name)).collect();
+            let mut request = Request {
+                essentials: set.essentials,
+                packages: asked.into_iter().cloned().collect(),
+                exclude: set.exclude.clone(),
+                on_top_of: set.on.as_ref().and_then(|on| chosen.get(on)).cloned().unwrap_or_default(),
+            };
+            let below = self.release.base_of(name);
+            if below.is_some() {
+                request.essentials = false;
+                request.packages.retain(|name| !is_debians_python(name));
+                request.exclude.extend(PYTHON.map(String::from));
+                request.on_top_of.extend(self.base.iter().cloned());
+            }
+            let found = debian::resolve(&packages, &request).with_context(|| format!("cannot resolve the package set `{name}`"));
+            let found = found.map_err(|error| match below {
+                None => error,
+                Some(base) => {
+                    let fault = Fault::new(format!("Debian's packages of today do not go on the base `{}`", base.reference));
+                    error.context(fault.hint("take it as it is now, if it was made anew: `baibox lock --update base`"))
+                }
+            })?;
+            chosen.insert(name.clone(), found);
+        }
+        Ok(chosen)
+    }
 }
 
 fn locked(chosen: &Packages) -> Result<Sets> {
@@ -275,7 +263,8 @@ mod tests {
         let kept = Packages::from([("base".into(), packages(base)), ("tools".into(), packages(top))]);
         let moving = names.iter().map(|name| (*name).to_owned()).collect();
         let before = locked(&kept).unwrap();
-        let found = match choose_with(&release, &indexes, &kept, &[], moving) {
+        let choice = Choice { release: &release, indexes: &indexes, kept: &kept, base: &[] };
+        let found = match choice.made_with(moving) {
             Ok(after) => changes(&before, &locked(&after).unwrap()),
             Err(error) => vec![format!("{error:#}")],
         };

@@ -10,7 +10,7 @@ mod debian;
 mod update;
 
 pub use change::{Requirements, Unmet, unmet};
-pub use debian::{Sets, changes as debian_changes, prune as prune_debian, resolve as resolve_debian, update as update_debian};
+pub use debian::{Chooser, Sets, changes as debian_changes};
 pub use update::{Asked, Chosen};
 
 use crate::debian::LockedDeb;
