@@ -13,9 +13,11 @@ export DEBIAN_FRONTEND=noninteractive DEBCONF_NONINTERACTIVE_SEEN=true DEBCONF_N
 export PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1 SOURCE_DATE_EPOCH=@EPOCH@
 unset PYTHONPYCACHEPREFIX || true
 
-# No service is started while packages are configured.
-printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
-chmod 755 /usr/sbin/policy-rc.d
+# No service is started while packages are configured; a base's own word on that comes back as it was.
+policy=/usr/sbin/policy-rc.d
+if [ -e $policy ] || [ -L $policy ]; then mv $policy $policy.own; fi
+printf '#!/bin/sh\nexit 101\n' > $policy
+chmod 755 $policy
 "#;
 
 /// Fails when a package is left half configured, and names it.
@@ -24,7 +26,8 @@ chmod 755 /usr/sbin/policy-rc.d
 /// Python with `-E`, which ignores `PYTHONHASHSEED`, so theirs differs from run
 /// to run. Unchecked: sources in an image do not change beside their byte code.
 const ENDING: &str = r#"
-rm -f /usr/sbin/policy-rc.d
+rm -f $policy
+if [ -e $policy.own ] || [ -L $policy.own ]; then mv $policy.own $policy; fi
 ldconfig
 if command -v python3 > /dev/null; then
     list=$(mktemp)
