@@ -196,7 +196,7 @@ pub struct Request {
     #[command(flatten)]
     pub sources: Sources,
     /// Python of the images: `debian`, `standalone`, or a version of a standalone build such as 3.11.6; a new environment only
-    #[arg(long, value_name = "PYTHON", conflicts_with = "base")]
+    #[arg(long, value_name = "PYTHON")]
     pub python: Option<String>,
     /// Stand the images on this image of a registry, such as python:3.9-slim-bullseye; `none`: on Debian's packages alone
     #[arg(long, value_name = "REFERENCE")]

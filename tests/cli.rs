@@ -42,6 +42,10 @@ fn bad_input_gets_a_clear_error_and_a_next_step() {
     check(&["lock", "--env", "x", "--platform", "linux/s390x"], 2, &["cannot be made for `linux/s390x`", "linux/arm64"]);
     check(&["lock", "--branch", "21.03", "--platform", "linux/arm64"], 2, &["cannot be used with"]);
     check(&["build", "--platform", "linux/arm64"], 2, &["--output"]);
+    let both = ["--branch", "21.03", "--base", "python:3.9", "--python", "standalone"];
+    for verb in ["up", "build"] {
+        check(&[&[verb], &both[..]].concat(), 2, &["`python:3.9` has its own Python", "hint: leave `--python` away"]);
+    }
     check(&["pull", "team", "--branch", "21.03"], 2, &["`team` is no place in a registry"]);
     check(&["lock", "--branch", "../x"], 2, &["is not the name of a release branch"]);
 }

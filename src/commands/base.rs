@@ -1,7 +1,7 @@
 //! Images of a registry that a release's images stand on: chosen, pinned, and asked again only when that is said.
 
 use super::{Context, build};
-use crate::cli::Lock as Options;
+use crate::cli::{Lock as Options, Request};
 use crate::debian;
 use crate::environment::Environment;
 use crate::error::Fault;
@@ -21,6 +21,7 @@ const NONE: &str = "none";
 pub async fn run(context: &Context, options: &Options, reference: &str) -> Result<()> {
     let Some(text) = &options.branch else {
         let environment = context.environment(&options.one)?;
+        has_no_build_of_its_own(&environment, reference)?;
         let (mut release, before) = build::locked(&environment)?;
         let mut after = before.clone();
         choose(context, &mut release, &mut after, reference, false).await?;
@@ -37,9 +38,34 @@ pub async fn run(context: &Context, options: &Options, reference: &str) -> Resul
     context.print(&lock, &lock.text()?)
 }
 
+/// A base brings its own Python: another one beside it is refused before anything is made.
+pub fn without_another_python(request: &Request) -> Result<(), Fault> {
+    match (&request.base, &request.python) {
+        (Some(base), Some(python)) if base != NONE => {
+            Err(Fault::usage(format!("the base `{base}` has its own Python, so `--python {python}` cannot be had with it"))
+                .hint("leave `--python` away: the base must have the release's minor version, as `baibox releases BRANCH` tells")
+                .hint("or leave `--base` away: then the images stand on Debian's packages alone"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The same of what an environment was made with.
+pub fn has_no_build_of_its_own(environment: &Environment, reference: &str) -> Result<(), Fault> {
+    match &environment.standalone {
+        Some(version) if reference != NONE => {
+            let id = &environment.id;
+            Err(Fault::usage(format!("`{id}` was made with CPython {version}, and the base `{reference}` has its own Python"))
+                .hint(format!("make another environment on that base: `baibox up --env ID --base {reference}`")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Sees that an environment's lock has the base that was asked for, if one was. What is pinned stays, wherever its tag went.
 pub async fn meant(context: &Context, environment: &Environment, reference: Option<&str>, locked: bool) -> Result<()> {
     let Some(reference) = reference else { return Ok(()) };
+    has_no_build_of_its_own(environment, reference)?;
     let (mut release, before) = build::locked(environment)?;
     let mut after = before.clone();
     choose(context, &mut release, &mut after, reference, locked).await?;
@@ -58,13 +84,9 @@ pub async fn choose(context: &Context, release: &mut Release, lock: &mut Lock, r
         let fault = Fault::new(format!("the lock does not have the base `{reference}`"));
         return Err(fault.hint("leave `--locked` away: then it is pinned").into());
     }
-    if release.standalone.is_some() {
-        let fault = Fault::usage("a base of a registry has its own Python, and a standalone build is chosen here");
-        return Err(fault.hint("make another environment for that base: `baibox up --env ID --base REFERENCE`").into());
-    }
     if reference == NONE {
-        lock.base = None;
-        lock.debian = Catalog::release(&release.branch)?.mixed(&release.mix)?.debian_lock;
+        let shipped = Catalog::release(&release.branch)?.mixed(&release.mix)?;
+        (lock.base, lock.debian, lock.cpython) = (None, shipped.debian_lock, shipped.cpython);
         lock.apply(release);
         return Ok(());
     }
@@ -97,6 +119,8 @@ pub async fn choose_anew(context: &Context, release: &mut Release, lock: &mut Lo
     let chooser = lock::Chooser { fetcher: &fetcher, store: &context.store, ui: &context.ui, stage: &stage };
     lock.debian = chooser.resolve(release, Platform::LOCKED).await?;
     lock.base.clone_from(&release.base);
+    // It has its own.
+    lock.cpython = None;
     // Other platforms' packages were for another base.
     lock.platform.clear();
     lock.apply(release);
@@ -109,6 +133,19 @@ pub async fn at_hand(context: &Context, release: &Release) -> Result<()> {
     let Some(base) = &release.base else { return Ok(()) };
     let stage = context.ui.stage("base");
     files(context, &base.reference, &base.layers, &stage).await.map(drop)
+}
+
+/// Brings them as their registry has them, which is how they leave this machine.
+pub async fn as_they_came(context: &Context, release: &Release) -> Result<()> {
+    let Some(base) = &release.base else { return Ok(()) };
+    for layer in base.layers.iter().filter(|layer| !context.store.has(&layer.digest)) {
+        if context.offline {
+            let fault = Fault::new(format!("the layer `{}` of the base `{}` is not in the store", layer.digest, base.reference));
+            return Err(fault.hint("leave `--offline` away, or take it from where images on it are: `baibox pull`").into());
+        }
+        registry::base::fetch_layer(&context.store, &base.reference, layer).await?;
+    }
+    Ok(())
 }
 
 /// The files of a base, whose layers are brought.

@@ -60,6 +60,7 @@ pub async fn run(context: &Context, options: &Build) -> Result<()> {
 
 /// One that is there, or a new one with its trees; nothing of it is started.
 async fn environment(context: &Context, request: &Request) -> Result<Environment> {
+    super::base::without_another_python(request)?;
     let one = One { env: request.one.env.clone() };
     if *request == (Request { one, base: request.base.clone(), ..Request::default() }) {
         return context.environment(&request.one);
@@ -222,6 +223,7 @@ async fn meet_requirements(
     let mut draft = Catalog::draft(&release.branch)?;
     draft.debian_lock.clone_from(&release.debian_lock);
     (draft.standalone, draft.cpython) = (release.standalone.clone(), release.cpython.clone());
+    draft.base.clone_from(&release.base);
     let python = if take_tree_locks(builder, &environment.folder, &mut draft).await? {
         builder.resolve_python_anew(&draft, &plan(&environment.folder, &draft)?, &now, &stage).await?
     } else {

@@ -21,6 +21,7 @@ async fn line(context: &Context, options: Up) -> Result<Option<Environment>> {
     if let Some(text) = &options.request.branch {
         Catalog::release(context.branch(text)?.as_str())?;
     }
+    super::base::without_another_python(&options.request)?;
     let mut findings = crate::doctor::examine(&here).await;
     if findings.iter().any(|finding| finding.state == crate::doctor::State::Fault) {
         findings = super::doctor::mend(context, &here, findings, options.fix).await?;
@@ -67,6 +68,7 @@ async fn dry_run(context: &Context, options: &Up, mut environment: Environment) 
     let from = &options.request.sources;
     let (mut locked, mut lock) = build::locked(&environment)?;
     if let Some(base) = &options.request.base {
+        super::base::has_no_build_of_its_own(&environment, base)?;
         super::base::choose(context, &mut locked, &mut lock, base, options.locked).await?;
     }
     let scratch = tempfile::tempdir_in(context.store.temporary())?;

@@ -175,6 +175,10 @@ impl Lock {
             release.standalone = Some(build.version.clone());
         }
         release.base = self.base.clone();
+        // That has its own Python.
+        if self.base.is_some() {
+            release.standalone = None;
+        }
     }
 
     /// The same for a platform.
@@ -190,7 +194,11 @@ impl Lock {
 pub fn changes(before: &Lock, after: &Lock) -> Vec<String> {
     let mut lines = base_changes(before.base.as_ref(), after.base.as_ref());
     lines.extend(debian_changes(&before.debian, &after.debian));
-    let version = |lock: &Lock| lock.cpython.as_ref().map_or_else(|| "of Debian".to_owned(), |build| build.version.clone());
+    let version = |lock: &Lock| match (&lock.cpython, &lock.base) {
+        (Some(build), _) => build.version.clone(),
+        (None, Some(_)) => "of the base".to_owned(),
+        (None, None) => "of Debian".to_owned(),
+    };
     if before.cpython != after.cpython {
         lines.push(format!("CPython {} → {}", version(before), version(after)));
     }
@@ -276,6 +284,24 @@ mod tests {
         lock.write(&path).unwrap();
         let fault = format!("{:#}", Lock::read(&path).unwrap_err());
         assert!(fault.contains("is not a lock") && fault.contains("not the name of a build of CPython 3.11.7"), "{fault}");
+    }
+
+    #[test]
+    fn a_base_takes_the_place_of_a_build_that_the_release_has_by_itself() {
+        let release = Catalog::release("24.03").unwrap();
+        let shipped = Lock::of_release(&release).unwrap();
+        let base = toml::from_str(&format!(
+            "reference = 'r'\ndigest = '{0}'\nmanifest = '{0}'\nsplit_usr = false\npackages = []\npython = []\nenv = {{}}\nlayer = []",
+            Digest::of(b"base")
+        ));
+        let lock = Lock { cpython: None, base: Some(base.unwrap()), ..shipped.clone() };
+        let mut on = release.clone();
+        lock.apply(&mut on);
+        assert_eq!((&on.cpython, &on.standalone, on.base.is_some()), (&None, &None, true));
+        let version = release.standalone.as_deref().unwrap();
+        assert!(changes(&shipped, &lock).contains(&format!("CPython {version} → of the base")), "{:?}", changes(&shipped, &lock));
+        shipped.apply(&mut on);
+        assert_eq!((on.standalone, on.base), (release.standalone, None));
     }
 
     #[test]
