@@ -257,7 +257,7 @@ fn an_image_to_stand_on_is_pinned_and_taken_only_as_it_says_it_is() {
     answers.lock().unwrap().insert("tag".to_owned(), b"{".to_vec());
     refused("is not an image");
     answers.lock().unwrap().clear();
-    refused("the manifest of");
+    refused("hint: see that its name and tag are right");
     serve_it(&config("windows"), None);
     refused("is an image for windows/amd64, not for linux/amd64");
     let squash = json!("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip");

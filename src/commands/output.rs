@@ -50,7 +50,7 @@ pub fn may(outputs: &[Output], platforms: &[Platform]) -> Result<(), Fault> {
 
 /// Writes images of one or more platforms.
 pub async fn write(context: &Context, environment: &Environment, made: &[(Platform, Outcome)], outputs: &[Output]) -> Result<()> {
-    let planned = planned(environment, made)?;
+    let planned = planned(context, environment, made).await?;
     let images = planned.iter().zip(made).flat_map(|(planned, (platform, outcome))| outgoing(planned, *platform, outcome));
     let images: Vec<Outgoing> = images.collect();
     for output in outputs {
@@ -114,14 +114,16 @@ pub struct Planned {
     digest: Digest,
 }
 
-/// What these images were made by.
-pub fn planned(environment: &Environment, made: &[(Platform, Outcome)]) -> Result<Vec<Planned>> {
-    let of_platform = |(platform, _): &(Platform, Outcome)| {
+/// What these images were made by; all that they are sent with is at hand.
+pub async fn planned(context: &Context, environment: &Environment, made: &[(Platform, Outcome)]) -> Result<Vec<Planned>> {
+    let mut all = Vec::new();
+    for (platform, _) in made {
         let (release, lock) = platform::locked(environment, *platform)?;
+        super::base::as_they_came(context, &release).await?;
         let plan = build::plan(&environment.folder, &release)?;
-        Ok(Planned { digest: lock.digest()?, release, lock, plan })
-    };
-    made.iter().map(of_platform).collect()
+        all.push(Planned { digest: lock.digest()?, release, lock, plan });
+    }
+    Ok(all)
 }
 
 /// The images as they leave this machine, with what their manifests say.

@@ -35,7 +35,7 @@ pub async fn push(
         };
         made.push((platform, build::images_as(context, environment, &how).await?));
     }
-    let planned = output::planned(environment, &made)?;
+    let planned = output::planned(context, environment, &made).await?;
     let images =
         planned.iter().zip(&made).flat_map(|(planned, (platform, outcome))| output::outgoing(planned, *platform, outcome));
     let images: Vec<_> = images.collect();

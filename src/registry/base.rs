@@ -1,7 +1,7 @@
 //! An image that somebody else pushed, as what others stand on: pinned once, its layers taken as they are.
 
 use super::manifest::{INDEX, MANIFEST};
-use super::pull::{LAYER, blob, receive, unpack};
+use super::pull::{LAYER, blob, download, is_absent, keep, unpack};
 use super::{Place, Registry};
 use crate::debian::base::unpacked;
 use crate::error::Fault;
@@ -12,7 +12,6 @@ use anyhow::{Context, Result};
 use oci_client::Reference;
 use oci_client::manifest::{OciDescriptor, OciImageManifest};
 use std::collections::BTreeMap;
-use std::io::Write;
 
 /// Docker's own names, which registries still have.
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
@@ -48,7 +47,13 @@ pub(super) fn place(reference: &str) -> Result<(Registry, Reference), anyhow::Er
 pub async fn pin(text: &str, platform: Platform) -> Result<Pinned> {
     let (registry, reference) = place(text)?;
     let broken = || Fault::new(format!("what the registry calls `{text}` is not an image")).hint("name another image");
-    let top = registry.manifest(&reference, &[INDEX, DOCKER_LIST, MANIFEST, DOCKER_MANIFEST]).await?;
+    let asked = registry.manifest(&reference, &[INDEX, DOCKER_LIST, MANIFEST, DOCKER_MANIFEST]).await;
+    let top = asked.map_err(|error| match is_absent(&error) {
+        true => Fault::new(format!("the registry `{}` has no image `{text}`", registry.place.registry))
+            .hint("see that its name and tag are right, and that it was pushed there")
+            .into(),
+        false => error,
+    })?;
     let digest = Digest::of(&top);
     let value: serde_json::Value = serde_json::from_slice(&top).with_context(broken)?;
     let (manifest, bytes) = match value["manifests"].as_array() {
@@ -111,22 +116,9 @@ pub async fn fetch_layer(store: &Store, reference: &str, layer: &BaseLayer) -> R
         size: i64::try_from(layer.size).context("a size that no file has")?,
         ..OciDescriptor::default()
     };
-    let ask = || async {
-        let file = tempfile::tempfile_in(store.temporary())?;
-        let mut file = tokio::fs::File::from_std(file);
-        receive(&registry, &reference, &descriptor, &mut file).await?;
-        Ok(file)
-    };
-    let mut file = registry.retry(&format!("the blob `{}`", layer.digest), ask).await?.into_std().await;
+    let mut file = download(&registry, store, &reference, &descriptor).await?;
     let (store, digest) = (store.clone(), layer.digest.clone());
-    tokio::task::spawn_blocking(move || {
-        std::io::Seek::rewind(&mut file)?;
-        let mut writer = store.writer()?;
-        std::io::copy(&mut file, &mut writer)?;
-        writer.flush()?;
-        anyhow::Ok(writer.commit_as(&digest).map(drop)?)
-    })
-    .await?
+    tokio::task::spawn_blocking(move || keep(&store, &mut file, &digest)).await?
 }
 
 /// The blob of a layer's content without its end marker, unpacked from the one that was fetched if it was not before.

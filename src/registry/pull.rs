@@ -11,7 +11,8 @@ use anyhow::{Context, Result};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use oci_client::errors::{DigestError, OciDistributionError, OciErrorCode};
 use oci_client::manifest::{OciDescriptor, OciImageManifest};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 /// The largest layer that is taken, uncompressed.
@@ -60,7 +61,7 @@ pub async fn pull(
     let count = taken.len();
     let (reference, keep) = (&reference, &keep);
     let downloads = taken.into_iter().map(|(descriptor, diff_id, planned)| async move {
-        let layer = fetch(registry, store, reference, descriptor, diff_id, &planned.title).await;
+        let layer = fetch(registry, store, reference, descriptor, diff_id, planned).await;
         keep(&planned.key(), &layer.with_context(|| format!("cannot take the layer `{}`", planned.title))?)
     });
     stream::iter(downloads).buffer_unordered(SLOTS).try_collect::<Vec<()>>().await?;
@@ -81,7 +82,7 @@ pub async fn find(registry: &Registry, image: &crate::oci::Image) -> Result<Opti
     Ok(same.then(|| Pushed { repository, tag, digest: Digest::of(&bytes) }))
 }
 
-fn is_absent(error: &anyhow::Error) -> bool {
+pub(super) fn is_absent(error: &anyhow::Error) -> bool {
     match error.downcast_ref::<OciDistributionError>() {
         Some(OciDistributionError::ImageManifestNotFoundError(_)) => true,
         Some(OciDistributionError::RegistryError { envelope, .. }) => envelope.errors.iter().any(|error| {
@@ -127,31 +128,56 @@ pub(super) async fn receive(
     if left == 0 { Ok(()) } else { Err(lie().into()) }
 }
 
-/// One layer, unpacked from gzip and kept without its end marker, so that it is like one made here.
-async fn fetch(
+/// A blob, in a file without a name.
+pub(super) async fn download(
     registry: &Registry,
     store: &Store,
     reference: &oci_client::Reference,
     descriptor: &OciDescriptor,
-    diff_id: &Digest,
-    title: &str,
-) -> Result<Layer> {
-    let kind = descriptor.media_type.clone();
+) -> Result<File> {
     let ask = || async {
         let file = tempfile::tempfile_in(store.temporary())?;
         let mut file = tokio::fs::File::from_std(file);
         receive(registry, reference, descriptor, &mut file).await?;
         Ok(file)
     };
-    let mut packed = registry.retry(&format!("the blob `{}`", descriptor.digest), ask).await?.into_std().await;
-    let (store, diff_id, title) = (store.clone(), diff_id.clone(), title.to_owned());
+    let mut file = registry.retry(&format!("the blob `{}`", descriptor.digest), ask).await?.into_std().await;
+    file.rewind()?;
+    Ok(file)
+}
+
+/// One layer, unpacked and kept without its end marker, so that it is like one made here.
+/// That of a base is also kept as it came, since it leaves like that.
+async fn fetch(
+    registry: &Registry,
+    store: &Store,
+    reference: &oci_client::Reference,
+    descriptor: &OciDescriptor,
+    diff_id: &Digest,
+    planned: &LayerPlan,
+) -> Result<Layer> {
+    let mut packed = download(registry, store, reference, descriptor).await?;
+    let blob = planned.blob.as_ref().map(|blob| blob.digest.clone()).filter(|digest| digest.as_str() == descriptor.digest);
+    let (kind, title) = (descriptor.media_type.clone(), planned.title.clone());
+    let (store, diff_id) = (store.clone(), diff_id.clone());
     tokio::task::spawn_blocking(move || {
-        use std::io::Seek;
-        packed.rewind()?;
         let size = packed.metadata()?.len();
-        unpack(&store, packed, size, &kind, &diff_id, &title)
+        let layer = unpack(&store, packed.try_clone()?, size, &kind, &diff_id, &title)?;
+        if let Some(digest) = blob {
+            packed.rewind()?;
+            keep(&store, &mut packed, &digest)?;
+        }
+        Ok(layer)
     })
     .await?
+}
+
+/// Puts what was downloaded into the store, if it is what it should be.
+pub(super) fn keep(store: &Store, file: &mut File, digest: &Digest) -> Result<()> {
+    let mut writer = store.writer()?;
+    io::copy(file, &mut writer)?;
+    writer.flush()?;
+    Ok(writer.commit_as(digest).map(drop)?)
 }
 
 /// A layer's media type without its compression.
