@@ -112,7 +112,7 @@ pub enum Command {
     Explain(Explain),
     /// Print the bill of materials of an image
     Sbom(Sbom),
-    /// Remove from the store what no environment stands on
+    /// Remove from the store, and of the engine's images, what no environment stands on
     Prune(Prune),
     /// Remove an environment: containers, volumes, networks, images, and its folder
     Delete(Delete),

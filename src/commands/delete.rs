@@ -57,10 +57,10 @@ pub async fn run(context: &Context, options: &Delete) -> Result<()> {
     erase(context, &environment, &leftovers).await?;
     stage.done(&format!("{id} is gone"));
     if !leftovers.stay.is_empty() {
-        let list = leftovers.stay.join(" ");
-        let text =
-            format!("images stay, since an environment of another store may use them; when none does: docker image rm {list}");
+        let list = leftovers.stay.join(", ");
+        let text = format!("these images stay, since an environment of another store may use them: {list}");
         context.ui.remark("delete", &text);
+        context.ui.remark("delete", "when none does any more, `baibox prune` removes them");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What no environment stands on goes from the store.
+//! What no environment stands on goes from the store and the engine.
 
 use super::{Context, build, platform};
 use crate::build::Builder;
@@ -6,9 +6,11 @@ use crate::cli::Prune;
 use crate::environment::{self, Environment};
 use crate::error::Fault;
 use crate::model::{Digest, Platform};
-use crate::store::{Limits, Share};
+use crate::stack;
+use crate::store::{Account, Limits, Share};
 use crate::ui;
 use anyhow::{Context as _, Result};
+use serde::Serialize;
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
@@ -37,6 +39,7 @@ pub async fn run(context: &Context, options: &Prune) -> Result<()> {
     }
     let limits = Limits { older_than: options.older_than, larger_than: options.larger_than };
     let account = context.store.prune(&used, limits, !options.dry_run, SystemTime::now())?;
+    let images = images(context, &environments, !options.dry_run).await?;
     drop(alone);
     let row = |what: &str, share: Share, why: String| {
         vec![what.to_owned(), ui::bytes(share.bytes), format!("{} files", share.files), why]
@@ -48,7 +51,39 @@ pub async fn run(context: &Context, options: &Prune) -> Result<()> {
         row("in use", account.in_use, by),
         row("kept", account.kept, "unused, within the limits".to_owned()),
     ];
-    context.print(&account, &ui::table(&rows))
+    let word = if options.dry_run { "would be removed" } else { "removed" };
+    let lines = images.iter().map(|image| format!("{word}  {image}"));
+    let text = std::iter::once(ui::table(&rows)).chain(lines).collect::<Vec<_>>().join("\n");
+    context.print(&Told { account, images }, &text)
+}
+
+#[derive(Serialize)]
+struct Told {
+    #[serde(flatten)]
+    account: Account,
+    /// References of the engine's images that nobody needed.
+    images: Vec<String>,
+}
+
+/// Those of the engine that no environment stands on; the store is held, so that none comes meanwhile.
+async fn images(context: &Context, environments: &[Environment], remove: bool) -> Result<Vec<String>> {
+    if !Context::has_engine() {
+        return Ok(Vec::new());
+    }
+    let engine = context.engine().await?;
+    let unused = stack::unused_images(&*engine, environments).await?;
+    if !remove {
+        return Ok(unused);
+    }
+    let mut gone = Vec::new();
+    for image in unused {
+        stack::remove_image(&*engine, &image).await?;
+        // One that somebody took in this moment stays.
+        if engine.image(&image).await?.is_none() {
+            gone.push(image);
+        }
+    }
+    Ok(gone)
 }
 
 /// Every blob that the environment's images, or the next build of them, would read.

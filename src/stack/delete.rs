@@ -52,6 +52,22 @@ pub async fn leftovers(engine: &dyn Engine, environment: &Environment, others: &
     })
 }
 
+/// References of baibox's images that nobody needs: no container has them, none of `all` environments, which are this
+/// store's, and no environment of another store as far as the engine tells of it.
+pub async fn unused_images(engine: &dyn Engine, all: &[Environment]) -> Result<Vec<String>> {
+    let known = all.iter().map(|environment| environment.id.as_str()).collect();
+    let strangers = Strangers::on(engine, &known).await?;
+    let of_containers = engine.list().await?.into_iter().map(|listed| listed.container.image);
+    let of_environments = all.iter().flat_map(|environment| environment.images.values().chain(&environment.superseded));
+    let used: BTreeSet<String> = of_containers.chain(of_environments.cloned()).collect();
+    let ours = |reference: &String| release_of(reference).is_some() || all.is_empty() && HELPERS.contains(&reference.as_str());
+    let held = engine.images().await?.into_iter().flat_map(|image| image.references);
+    let mut unused: Vec<String> =
+        held.filter(|reference| ours(reference) && !used.contains(reference) && !strangers.may_use(reference)).collect();
+    unused.sort();
+    Ok(unused)
+}
+
 /// Environments on the engine that this store does not know: another user's, or another store's.
 /// Of them only labels and containers tell.
 struct Strangers {
@@ -132,7 +148,7 @@ pub async fn remove(engine: &dyn Engine, environment: &Environment, leftovers: &
 }
 
 /// A container that the engine is just removing is in no list, but holds its image for a moment.
-async fn remove_image(engine: &dyn Engine, image: &str) -> Result<()> {
+pub async fn remove_image(engine: &dyn Engine, image: &str) -> Result<()> {
     for _ in 1..ROUNDS {
         if engine.remove_image(image).await.is_ok() {
             return Ok(());

@@ -7,7 +7,7 @@ mod limits;
 mod tests;
 mod verify;
 
-pub use delete::{HELPERS, Leftovers, leftovers, remove};
+pub use delete::{HELPERS, Leftovers, leftovers, remove, remove_image, unused_images};
 pub use health::{Health, Verdict, judge, wait_healthy};
 pub use limits::granted_limits;
 pub use verify::{Proof, verify};

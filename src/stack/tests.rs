@@ -134,6 +134,35 @@ async fn images_that_another_stores_environment_may_use_stay() {
     }
 }
 
+#[tokio::test]
+async fn images_that_nobody_needs_any_more_are_found() {
+    let ours = ["baibox.local/21.03/manager:now", "baibox.local/21.03/manager:before"];
+    let left = ["baibox.local/20.09/manager:left", "baibox.local/21.03/manager:left"];
+    let theirs = ["redis:6", "registry.example/baibox.local/21.03/manager:x", "baibox.local/step:abc"];
+    let check = async |stranger: &[&str], environments: &[Environment], expected: &[&str]| {
+        let engine = fake(&[]);
+        for image in ours.iter().chain(&left).chain(&theirs).chain(&HELPERS) {
+            let references = vec![(*image).to_owned()];
+            engine.world().images.push(crate::engine::HeldImage { id: (*image).into(), references, diff_ids: Vec::new() });
+        }
+        for image in stranger {
+            let container = Container { image: (*image).to_owned(), ..container("s", "x", "exited", "", Some(0)) };
+            engine.world().containers.push(("stranger".to_owned(), container));
+        }
+        assert_eq!(unused_images(&engine, environments).await.unwrap(), expected, "{stranger:?}");
+    };
+    let mut one = environment("one", ours[0]);
+    one.superseded.insert(ours[1].to_owned());
+    let one = [one];
+    check(&[], &one, &left).await;
+    check(&["baibox.local/21.03/manager:other"], &one, &left[..1]).await;
+    check(&["baibox.local/20.09/manager:left"], &one, &left[1..]).await;
+    check(&["sha256:0123"], &one, &[]).await;
+    let mut all = [HELPERS.as_slice(), &ours, &left].concat();
+    all.sort_unstable();
+    check(&[], &[], &all).await;
+}
+
 #[test]
 fn a_missing_or_old_compose_is_told_from_a_graph_that_fails() {
     for said in [
