@@ -62,8 +62,11 @@ fn write_wheel(file: &str, bytes: &[u8], into: &Path) -> Result<()> {
     for (path, node) in wheel::contents(file, bytes)?.iter() {
         let Node::File { mode, content, .. } = node else { continue };
         let (first, rest) = path.split_once('/').unwrap_or((path, ""));
-        if path.split('/').any(|part| part.eq_ignore_ascii_case(".git")) || first.ends_with(".data") {
+        if first.ends_with(".data") {
             bail!("`{path}` has no place in a source tree");
+        }
+        if is_of_git(path) {
+            continue;
         }
         // What the wheel says of itself stays beside, where Python does not look for it; its record does not hold here.
         let place = match first.ends_with(".dist-info") {
@@ -77,6 +80,12 @@ fn write_wheel(file: &str, bytes: &[u8], into: &Path) -> Result<()> {
         out.set_permissions(fs::Permissions::from_mode(*mode))?;
     }
     Ok(())
+}
+
+/// Published trees hold the record of a submodule now and then. It is left out, in any case and
+/// at any depth: git would run in it, with the settings that it brings.
+fn is_of_git(path: &str) -> bool {
+    path.split('/').any(|part| part.eq_ignore_ascii_case(".git"))
 }
 
 fn write_files(file: &str, bytes: &[u8], into: &Path, limit: u64) -> Result<()> {
@@ -101,9 +110,7 @@ fn write_files(file: &str, bytes: &[u8], into: &Path, limit: u64) -> Result<()> 
         if *top.get_or_insert_with(|| first.to_owned()) != first {
             bail!("`{name}` is outside of its first folder");
         }
-        // Published trees hold the record of a submodule now and then. It is left out, in
-        // any case and at any depth: git would run in it, with the settings that it brings.
-        if rest.split('/').any(|part| part.eq_ignore_ascii_case(".git")) {
+        if is_of_git(rest) {
             continue;
         }
         let place = into.join(rest);
@@ -252,16 +259,17 @@ mod tests {
             ("ai/backend/agent/__init__.py", "__version__ = '21.09.8'\n"),
             ("x-1.dist-info/METADATA", metadata),
             ("x-1.dist-info/entry_points.txt", "[g]\na = m:f\n"),
+            ("ai/backend/static/.git", "gitdir: ../../.git/modules/static"),
+            ("ai/.GIT/config", "[core]\n\tfsmonitor = touch owned\n"),
         ]);
         unpack(&[("x-1-py3-none-any.whl", &bytes)], "21.09", &tree).await.unwrap();
         let told = super::super::metadata(&tree, "x").unwrap();
         assert_eq!((told.version.as_str(), told.entry_points["g"]["a"].as_str()), ("21.09.8", "m:f"));
         assert_eq!(super::super::requirements(&tree, "3.9").unwrap().unwrap(), ["a (>=1)"]);
         assert!(!tree.join("x-1.dist-info/RECORD").exists() && !super::super::state(&tree).await.unwrap().dirty);
-        for bad in ["ai/.git/config", "x-1.data/scripts/x"] {
-            let bytes = wheel(&[(bad, "x")]);
-            assert!(unpack(&[("x-1-py3-none-any.whl", &bytes)], "21.09", &folder.path().join("bad")).await.is_err(), "{bad}");
-        }
+        assert!(!tree.join("src/ai/backend/static").exists() && !tree.join("src/ai/.GIT").exists());
+        let bytes = wheel(&[("x-1.data/scripts/x", "x")]);
+        assert!(unpack(&[("x-1-py3-none-any.whl", &bytes)], "21.09", &folder.path().join("bad")).await.is_err());
     }
 
     #[tokio::test]
