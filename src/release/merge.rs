@@ -2,9 +2,14 @@
 
 use toml::{Table, Value};
 
-/// Tables are merged, lists of tables with a `name` by their names, all else is replaced.
+/// Tables are merged, lists of tables with a `name` by their names, all else is replaced. What `false` stands
+/// in the place of is not there, unless it is a truth value itself; of named tables, those that say `there = false`.
 pub fn over(mut below: Table, own: Table) -> Table {
     for (key, value) in own {
+        if value == Value::Boolean(false) && below.get(&key).is_some_and(|below| !below.is_bool()) {
+            below.remove(&key);
+            continue;
+        }
         let merged = match (below.remove(&key), value) {
             (Some(Value::Table(below)), Value::Table(own)) => Value::Table(over(below, own)),
             (Some(Value::Array(below)), Value::Array(own)) if all_named(&below) && all_named(&own) => named(below, own),
@@ -25,6 +30,10 @@ fn all_named(list: &[Value]) -> bool {
 
 fn named(mut below: Vec<Value>, own: Vec<Value>) -> Value {
     for value in own {
+        if value.get("there") == Some(&Value::Boolean(false)) {
+            below.retain(|known| name(known) != name(&value));
+            continue;
+        }
         match (below.iter_mut().find(|known| name(known) == name(&value)), value) {
             (Some(Value::Table(known)), Value::Table(own)) => *known = over(std::mem::take(known), own),
             (_, value) => below.push(value),
@@ -47,10 +56,14 @@ mod tests {
                 "[[x]]\nname = 'two'\nb = 2\n[[x]]\nname = 'three'",
                 "[[x]]\nname = 'one'\na = 1\n[[x]]\nname = 'two'\nb = 2\n[[x]]\nname = 'three'",
             ),
+            ("[[x]]\nname = 'one'\n[[x]]\nname = 'two'", "[[x]]\nname = 'one'\nthere = false", "[[x]]\nname = 'two'"),
             ("x = []", "[[x]]\nname = 'one'", "[[x]]\nname = 'one'"),
             ("[[x]]\na = 1", "[[x]]\na = 2", "[[x]]\na = 2"),
             ("[[x]]\nname = 'one'", "x = []", "x = []"),
             ("a = 1", "[a]\nb = 1", "[a]\nb = 1"),
+            ("a = true\n[t]\nb = 1\nc = 2", "a = false\n[t]\nb = false", "a = false\n[t]\nc = 2"),
+            ("[t]\na = 1", "t = false", ""),
+            ("a = 1", "b = false", "a = 1\nb = false"),
         ] {
             let table = |text: &str| toml::from_str::<Table>(text).unwrap();
             assert_eq!(over(table(below), table(own)), table(expected), "{below} {own}");

@@ -202,7 +202,7 @@ mod tests {
             ("25.15", "backend.ai", "23.03", "very same version"),
             ("21.03", "common", "20.09", "programs are manager, agent, storage-proxy, webserver, client"),
             ("21.03", "agent", "21.03", "that is the release it has"),
-            ("21.03", "agent", "22.03", "no environment can be made of release 22.03"),
+            ("21.03", "agent", "20.03", "no environment can be made of release 20.03"),
         ] {
             let error = mixed(base, component, branch).unwrap_err();
             let fault = error.downcast_ref::<Fault>().unwrap();

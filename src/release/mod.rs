@@ -174,6 +174,9 @@ pub struct PackageSet {
     /// The set below this one.
     #[serde(default)]
     pub on: Option<String>,
+    /// Of compilers: locked for the lock's own platform too, since some package with C code has no wheel there either.
+    #[serde(default)]
+    pub everywhere: bool,
     /// What is left out of, and changed in, the packages.
     #[serde(default)]
     pub options: Options,

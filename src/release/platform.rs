@@ -53,15 +53,15 @@ impl PlatformLock {
     }
 }
 
-/// The package set that source distributions are compiled with. It is in no image and in no lock of the own
-/// platform: there every package that has C code has a wheel.
+/// The package set that source distributions are compiled with. It is in no image, and in a lock of the own
+/// platform only where the set says so: elsewhere every package that has C code has a wheel.
 pub const COMPILER: &str = "compiler";
 
 impl Release {
     /// The release with the package sets that are locked for a platform.
     pub fn to_lock(&self, platform: Platform) -> Self {
         let mut release = self.clone();
-        release.debian.retain(|set, _| platform != Platform::LOCKED || set != COMPILER);
+        release.debian.retain(|name, set| platform != Platform::LOCKED || name != COMPILER || set.everywhere);
         release
     }
 }

@@ -111,12 +111,18 @@ impl Catalog {
 
     /// Why no environment can be made of a release that is in the catalog, and what can be done.
     pub(super) fn refused(branch: &str) -> Result<Fault> {
-        let row = Self::row(branch)?;
-        let missing = if row.missing.is_empty() { "its data".to_owned() } else { row.missing.join("; ") };
-        Ok(Fault::usage(format!("no environment can be made of release {branch} yet: what is missing is {missing}"))
-            .hint(format!("these releases run: {}", Self::branches()?.join(", ")))
+        Ok(Self::row(branch)?.refused(&Self::branches()?))
+    }
+}
+
+impl Row {
+    fn refused(&self, run: &[String]) -> Fault {
+        let branch = &self.branch;
+        let missing = if self.missing.is_empty() { "its data".to_owned() } else { self.missing.join("; ") };
+        Fault::usage(format!("no environment can be made of release {branch} yet: what is missing is {missing}"))
+            .hint(format!("these releases run: {}", run.join(", ")))
             .hint(format!("see what is known of it: `baibox releases {branch}`"))
-            .hint(format!("or add `releases/{branch}/release.toml` in a folder that `BAIBOX_IMAGES` names: see the README")))
+            .hint(format!("or add `releases/{branch}/release.toml` in a folder that `BAIBOX_IMAGES` names: see the README"))
     }
 }
 
@@ -137,9 +143,9 @@ mod tests {
             }
             assert!(row.components.contains_key("manager") && row.components.contains_key("agent"), "{}", row.branch);
         }
-        let error = Catalog::release("22.03").unwrap_err();
-        let fault = error.downcast_ref::<Fault>().unwrap();
-        assert!(fault.message.contains("Python 3.10") && fault.hints.len() == 3, "{fault:?}");
+        let row = Row { missing: vec!["Python 3.10".into(), "templates".into()], ..rows[0].clone() };
+        let fault = row.refused(&runnable);
+        assert!(fault.message.contains("is Python 3.10; templates") && fault.hints.len() == 3, "{fault:?}");
     }
 
     #[test]
