@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 HERE = pathlib.Path(os.environ["BAIBOX_STATE"])
 APP_PROXY = HERE / "app-proxy-coordinator"
+WSPROXY = HERE / "wsproxy"
 # Not in the schema that upstream's migrations are compared with.
 NOTED = "CREATE SCHEMA IF NOT EXISTS baibox; CREATE TABLE IF NOT EXISTS baibox.done (work text PRIMARY KEY, state text NOT NULL)"
 
@@ -157,6 +158,13 @@ def fixtures() -> None:
             fill(connection)
 
 
+def app_proxy_files() -> list:
+    # Its configuration has the secrets, which a copy of an environment does not share.
+    if WSPROXY.is_dir():
+        return list(WSPROXY.iterdir())
+    return [*APP_PROXY.iterdir(), *migrations("ai.backend.appproxy.coordinator")]
+
+
 def app_proxy() -> None:
     import asyncpg
     from alembic.config import main
@@ -170,9 +178,10 @@ def app_proxy() -> None:
         finally:
             await connection.close()
 
-    with contextlib.suppress(asyncpg.DuplicateDatabaseError):
-        asyncio.run(run("CREATE DATABASE appproxy"))
-    main(["-c", str(APP_PROXY / "alembic.ini"), "upgrade", "head"])
+    if APP_PROXY.is_dir():
+        with contextlib.suppress(asyncpg.DuplicateDatabaseError):
+            asyncio.run(run("CREATE DATABASE appproxy"))
+        main(["-c", str(APP_PROXY / "alembic.ini"), "upgrade", "head"])
     there = "UPDATE scaling_groups SET wsproxy_addr = $1, wsproxy_api_token = $2 WHERE name = 'default'"
     asyncio.run(run(there, os.environ["BAIBOX_APP_PROXY"], os.environ["BAIBOX_APP_PROXY_TOKEN"]))
 
@@ -181,7 +190,6 @@ WORK = {
     "etcd": etcd,
     "schema": lambda: once(schema, migrations("ai.backend.manager")),
     "fixtures": lambda: once(fixtures, [HERE / "fixtures.json"]),
-    # Its configuration has the secrets, which a copy of an environment does not share.
-    "app-proxy": lambda: once(app_proxy, [*APP_PROXY.iterdir(), *migrations("ai.backend.appproxy.coordinator")]),
+    "app-proxy": lambda: once(app_proxy, app_proxy_files()),
 }
 WORK[sys.argv[1]]()

@@ -34,7 +34,7 @@ fn needed(environment: &Environment, listed: &[Listed]) -> BTreeSet<u16> {
         let service = lease.strip_prefix(DEBUG_PORT).unwrap_or(lease);
         !running.contains(service.strip_suffix(APPS).unwrap_or(service))
     };
-    environment.ports_in_use().into_iter().filter(|(service, _)| idle(service)).map(|(_, port)| port).collect()
+    environment.ports_in_use().filter(|(service, _)| idle(service)).map(|(_, port)| port).collect()
 }
 
 /// Ports of other containers, with what to call these.
@@ -49,7 +49,7 @@ fn published(environment: &Environment, listed: &[Listed]) -> BTreeMap<u16, Stri
 
 fn conflict(environment: &Environment, taken: &[(u16, Option<String>)], listed: &[Listed]) -> Fault {
     let services = |port: u16| {
-        let names = environment.ports.iter().filter(|(_, own)| **own == port).map(|(service, _)| service.as_str());
+        let names = environment.leases().filter(|(_, own)| *own == port).map(|(service, _)| service);
         names.collect::<Vec<_>>().join(", ")
     };
     let line = |(port, holder): &(u16, Option<String>)| {

@@ -5,7 +5,7 @@ use super::facts::{self, Answer, DEFAULT_SOCKET, Facts, Limits, Space, parse_eng
 use super::ports;
 use crate::host::which;
 use crate::release::Catalog;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -157,7 +157,7 @@ fn spaces(places: &[(&'static str, PathBuf)]) -> Vec<Space> {
 /// is told by the command that needs it.
 fn default_ports() -> BTreeSet<u16> {
     let releases = Catalog::branches().into_iter().flatten().filter_map(|branch| Catalog::release(&branch).ok());
-    releases.map(|release| release.ports).flat_map(BTreeMap::into_values).collect()
+    releases.flat_map(|release| release.leases().map(|(_, port)| port).collect::<Vec<_>>()).collect()
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ pub fn create(
         branch,
         folder,
         ports: BTreeMap::new(),
+        blocks: BTreeMap::new(),
         subnet,
         gateway,
         secrets: BTreeMap::new(),
@@ -58,12 +59,19 @@ pub fn create(
 }
 
 /// Gives an environment the ports and secrets that it has not; those that it has stay.
-pub fn complete(environment: &mut Environment, ports: &BTreeMap<String, u16>, all: &[Environment]) -> Result<(), Fault> {
-    let mut taken: BTreeSet<u16> = all.iter().flat_map(|other| other.ports.values().copied()).collect();
+pub fn complete(environment: &mut Environment, ports: &BTreeMap<String, u16>, all: &[Environment]) -> Result<()> {
+    let blocks = environment.release()?.blocks;
+    let mut taken: BTreeSet<u16> = all.iter().flat_map(Environment::leases).map(|(_, port)| port).collect();
     for (service, wanted) in ports.iter().filter(|(service, _)| !environment.ports.contains_key(*service)).collect::<Vec<_>>() {
-        let port = free_port(service, *wanted, &taken, listens_nowhere)?;
-        taken.insert(port);
+        let count = blocks.get(service).copied().unwrap_or(1);
+        let all = |first: u16| first..first.saturating_add(count);
+        let free = |first| all(first).all(|port| !taken.contains(&port) && listens_nowhere(port));
+        let port = free_port(service, *wanted, &taken, free)?;
+        taken.extend(all(port));
         environment.ports.insert(service.clone(), port);
+        if count > 1 {
+            environment.blocks.insert(service.clone(), count);
+        }
     }
     for name in SECRETS {
         environment.secrets.entry(name.to_owned()).or_insert_with(|| random_word(32));
@@ -121,6 +129,29 @@ fn empty_or_ours(folder: &Path, id: &EnvironmentId) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lease_of_several_ports_steps_aside_with_all_of_them() {
+        let value = |ports: serde_json::Value| {
+            let value = serde_json::json!({
+                "id": "one", "branch": "24.03", "folder": "/home/one", "ports": ports, "subnet": "", "gateway": "",
+                "secrets": {}, "images": {},
+            });
+            serde_json::from_value::<Environment>(value).unwrap()
+        };
+        // Another one has a port in the midst.
+        let other = value(serde_json::json!({ "app-proxy-worker": 10205 }));
+        let mut one = value(serde_json::json!({}));
+        complete(&mut one, &Catalog::release("24.03").unwrap().ports, &[other]).unwrap();
+        let first = one.ports["wsproxy-apps"];
+        assert!(first > 10200 && first % 1000 == 200, "{first}");
+        let held: Vec<u16> = one.leases().filter(|(lease, _)| *lease == "wsproxy-apps").map(|(_, port)| port).collect();
+        assert_eq!(held, (first..first + 20).collect::<Vec<_>>());
+        // It holds all of them for others to see.
+        let mut next = value(serde_json::json!({}));
+        complete(&mut next, &Catalog::release("24.03").unwrap().ports, &[one]).unwrap();
+        assert!(!held.contains(&next.ports["wsproxy-apps"]));
+    }
 
     #[test]
     fn environments_do_not_share_folders() {

@@ -9,7 +9,7 @@ pub use lease::{free_port, free_subnet, listens_nowhere};
 use crate::error::Fault;
 use crate::model::{Branch, EnvironmentId};
 pub use crate::release::DEBUG_PORT;
-use crate::release::{Catalog, Cuda, Mix, Release, mix_name};
+use crate::release::{Catalog, Cuda, Mix, Release, leases, mix_name};
 use crate::store::{Store, write_atomically};
 use anyhow::{Context, Result};
 use rand::Rng;
@@ -26,6 +26,9 @@ pub struct Environment {
     pub folder: PathBuf,
     /// Host port of each published service, bound to 127.0.0.1.
     pub ports: BTreeMap<String, u16>,
+    /// How many ports those of them are that are the first of several.
+    #[serde(default)]
+    pub blocks: BTreeMap<String, u16>,
     /// Network of the environment, as `10.x.y.0/24`.
     pub subnet: String,
     pub gateway: String,
@@ -88,9 +91,13 @@ impl Environment {
         COMPOSE_FILES.map(|name| self.state_folder().join(name))
     }
     /// Ports that something listens at while the environment runs, by service.
-    pub fn ports_in_use(&self) -> BTreeMap<&str, u16> {
+    pub fn ports_in_use(&self) -> impl Iterator<Item = (&str, u16)> {
         let used = |service: &str| service.strip_prefix(DEBUG_PORT).is_none_or(|service| self.debug.contains_key(service));
-        self.ports.iter().filter(|(service, _)| used(service)).map(|(service, port)| (service.as_str(), *port)).collect()
+        self.leases().filter(move |(service, _)| used(service))
+    }
+    /// Every port that it holds, also of services that do not run.
+    pub fn leases(&self) -> impl Iterator<Item = (&str, u16)> {
+        leases(&self.ports, &self.blocks)
     }
     /// Its release, and what is of others: `21.03+agent=20.09`.
     pub fn release_name(&self) -> String {

@@ -21,8 +21,8 @@ pub fn faults(release: &Release) -> Vec<String> {
     test_engine(release, &mut faults);
     databases(release, &mut faults);
     let mut owners: BTreeMap<u16, &str> = BTreeMap::new();
-    for (service, port) in &release.ports {
-        if let Some(other) = owners.insert(*port, service) {
+    for (service, port) in release.leases() {
+        if let Some(other) = owners.insert(port, service) {
             faults.push(format!("`{other}` and `{service}` want the same port {port}"));
         }
     }

@@ -76,6 +76,9 @@ pub struct Release {
     pub values: toml::Table,
     /// Default host ports, as upstream's installer chooses them.
     pub ports: BTreeMap<String, u16>,
+    /// How many ports those leases have that have several, one after the other.
+    #[serde(default)]
+    pub blocks: BTreeMap<String, u16>,
     /// What suites that start containers of their own find in a throw-away environment.
     #[serde(rename = "test-engine", default)]
     pub test_engine: TestEngine,
@@ -157,6 +160,15 @@ pub enum Runs {
     Always,
     /// Until its work is done.
     Once,
+}
+
+/// Each port of each lease, of which some have a block.
+pub fn leases<'a>(ports: &'a BTreeMap<String, u16>, blocks: &'a BTreeMap<String, u16>) -> impl Iterator<Item = (&'a str, u16)> {
+    let all = |(lease, first): (&'a String, &'a u16)| {
+        let count = blocks.get(lease).copied().unwrap_or(1);
+        (0..count).map(move |number| (lease.as_str(), first.saturating_add(number)))
+    };
+    ports.iter().flat_map(all)
 }
 
 /// Packages that are resolved together.
@@ -333,6 +345,11 @@ impl Component {
 }
 
 impl Release {
+    /// Default host ports by lease, all of those that have several.
+    pub fn leases(&self) -> impl Iterator<Item = (&str, u16)> {
+        leases(&self.ports, &self.blocks)
+    }
+
     /// Its components can be had from the package index.
     pub fn has_published(&self) -> bool {
         self.components.iter().all(|component| component.file.is_some())

@@ -15,7 +15,7 @@ const TEMPLATE: &str = include_str!("../../devcontainer/devcontainer.json");
 pub const WORKSPACE: &str = "workspace";
 
 /// What brings browsers to programs in sessions, in releases that have it.
-const APP_PROXY: &str = "app-proxy-worker";
+const APP_PROXIES: [&str; 2] = ["app-proxy-worker", "wsproxy"];
 
 /// Where debuggers listen inside of containers.
 const DEBUGGER: u16 = 5678;
@@ -63,7 +63,7 @@ pub fn exported_files(
     let mut files = render(environment, inputs, layout)?;
     // Nothing there lays debuggers over the graph.
     files.remove("compose.debug.yaml");
-    files.retain(|place, _| !place.starts_with("app-proxy-"));
+    files.retain(|place, _| !place.starts_with("app-proxy-") && !place.starts_with("wsproxy/"));
     files.insert("trees.json".into(), format!("{:#}\n", json!(trees)));
     files.insert(".gitignore".into(), IGNORED.into());
     let mut files: BTreeMap<_, _> = files.into_iter().map(|(place, text)| (format!("baibox/{place}"), text)).collect();
@@ -90,8 +90,8 @@ fn file(
     let service = component.map_or(WORKSPACE.to_owned(), |component| developed_in(&component.name));
     let mut run = vec!["agent", "storage-proxy", "webserver", WORKSPACE];
     // The name of an app's host is lost where tools forward its port alone: clones have no app proxy.
-    if layout.exported.is_none() && release.services.contains_key(APP_PROXY) {
-        run.push(APP_PROXY);
+    if layout.exported.is_none() {
+        run.extend(APP_PROXIES.into_iter().filter(|name| release.services.contains_key(*name)));
     }
     run.extend(component.map(|_| service.as_str()));
     let modules: Vec<&str> = match component {

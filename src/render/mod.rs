@@ -79,7 +79,7 @@ pub fn example(release: &Release) -> Result<BTreeMap<String, String>> {
     let images: BTreeMap<&String, String> =
         release.images.iter().map(|image| (&image.name, format!("{REGISTRY}/{}:0", image.name))).collect();
     let environment: Environment = serde_json::from_value(json!({
-        "id": "example", "branch": release.branch, "folder": "/example", "ports": release.ports,
+        "id": "example", "branch": release.branch, "folder": "/example", "ports": release.ports, "blocks": release.blocks,
         "subnet": "10.213.0.0/24", "gateway": "10.213.0.1", "images": images,
         "secrets": {"database": "secret", "storage-manager": "secret", "storage-client": "secret",
             "app-proxy-api": "secret", "app-proxy-jwt": "secret", "app-proxy-permit": "secret"},
@@ -119,6 +119,8 @@ fn values(environment: &Environment, release: &Release, inputs: &Inputs, layout:
         "tags": json!(tags).to_string(),
         "forward": layout.exported.as_ref().map(|exported| exported.forward.clone()).unwrap_or_default(),
         "ports": environment.ports,
+        // Where a lease has several, the last of them.
+        "last": environment.leases().collect::<BTreeMap<_, _>>(),
         "subnet": environment.subnet,
         "gateway": environment.gateway,
         "secrets": environment.secrets,

@@ -9,7 +9,7 @@ pub fn environment_of(branch: &str, folder: &str) -> Environment {
     let release = Catalog::release(branch).unwrap();
     let value = json!({
         "id": format!("dev{}", branch.replace('.', "")), "branch": branch, "folder": folder,
-        "ports": release.ports, "subnet": "10.213.0.0/24", "gateway": "10.213.0.1",
+        "ports": release.ports, "blocks": release.blocks, "subnet": "10.213.0.0/24", "gateway": "10.213.0.1",
         "secrets": {"database": "d", "storage-manager": "m", "storage-client": "c",
             "app-proxy-api": "a", "app-proxy-jwt": "j", "app-proxy-permit": "p"},
         "ulimits": {"nofile": 20000},
