@@ -63,8 +63,7 @@ pub async fn choose(context: &Context, release: &Release, table: &mut PlatformLo
     let stage = context.ui.stage("lock");
     let fetcher = context.fetcher()?;
     if table.lacks_debian(release) {
-        let chooser = lock::Chooser { fetcher: &fetcher, store: &context.store, ui: &context.ui, stage: &stage };
-        table.debian = chooser.resolve(release, platform).await?;
+        table.debian = context.chooser(&fetcher, &stage).resolve(release, platform).await?;
     }
     let mut on = release.clone();
     on.debian_lock.clone_from(&table.debian);
