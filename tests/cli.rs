@@ -30,9 +30,12 @@ fn bad_input_gets_a_clear_error_and_a_next_step() {
     check(&["status", "--env", "absent"], 2, &["there is no environment `absent`", "hint:"]);
     check(&["status"], 2, &["is not in the folder of an environment", "hint:"]);
     check(&["lock", "--branch", "21.04"], 2, &["does not know the release branch `21.04`", "`21.03`"]);
-    check(&["up", "--branch", "20.3.4"], 2, &["`20.3.4` is of release branch 20.03", "Python 3.8", "these releases run"]);
+    check(
+        &["lock", "--branch", "22.3.4", "--update", "curll"],
+        2,
+        &["`22.3.4` is of release branch 22.03", "no package `curll`"],
+    );
     check(&["releases", "--verify", "22.03"], 2, &["BAIBOX_IMAGES"]);
-    check(&["diff", "21.03", "20.03"], 2, &["no environment can be made of release 20.03 yet"]);
     check(&["diff", "21.03", "19.03"], 2, &["does not know the release branch `19.03`"]);
     check(&["lock", "--branch", "21.03", "--update", "aiohtp"], 2, &["the lock has no package `aiohtp`", "`aiohttp`"]);
     check(&["lock", "--branch", "21.03", "--update", "curl", "aiohttp"], 2, &["one kind at a time"]);
@@ -85,4 +88,28 @@ fn data_goes_to_standard_output_and_an_empty_list_is_no_error() {
     let output = baibox(folder.path(), &["releases", "21.3", "--json"]);
     let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((told[0]["branch"].as_str(), told[0]["components"]["manager"].as_str()), (Some("21.03"), Some("21.3.32")));
+}
+
+#[test]
+fn a_release_that_is_facts_alone_says_what_it_lacks() {
+    let folder = tempfile::tempdir().unwrap();
+    let row = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/images/releases/21.03/row.toml")).unwrap();
+    let row = row.replace("\"21.03\"", "\"22.06\"").replacen('\n', "\nmissing = [\"Python 4\"]\n", 1);
+    let place = folder.path().join("images/releases/22.06");
+    std::fs::create_dir_all(&place).unwrap();
+    std::fs::write(place.join("row.toml"), row).unwrap();
+    for arguments in [&["up", "--branch", "22.6.1"][..], &["diff", "21.03", "22.06"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_baibox"))
+            .args(arguments)
+            .current_dir(folder.path())
+            .env("XDG_CACHE_HOME", folder.path().join("cache"))
+            .env("BAIBOX_IMAGES", folder.path().join("images"))
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {text}");
+        for word in ["no environment can be made of release 22.06 yet", "Python 4", "these releases run"] {
+            assert!(text.contains(word), "{arguments:?}: no `{word}` in\n{text}");
+        }
+    }
 }

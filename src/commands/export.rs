@@ -9,7 +9,7 @@ use crate::registry::{self, Place, Registry};
 use crate::release::{Component, ImageData, Release};
 use crate::render::{self, Exported, Layout, WORKSPACE};
 use crate::source;
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -43,14 +43,14 @@ pub async fn run(context: &Context, options: &Export) -> Result<()> {
     }
 
     let exported = exported(&environment, &release, &pinned, &lock.digest()?)?;
-    let storage = exported.ports.get("storage-proxy").context("`storage-proxy` has no port")?;
+    let storage = exported.ports.get("storage-proxy").map(|port| format!("{port}=storage-proxy:{port}"));
     let name = component.map_or(repository_name(&folder), |component| &component.name);
     let layout = Layout::of_clone(
         name,
         Exported {
             commands: release.images.iter().map(|image| (image.name.clone(), again(name, image))).collect(),
             tags: [(pinned["python"].clone(), environment.images["python"].clone())].into(),
-            forward: vec!["8080=webserver:8080".into(), format!("{storage}=storage-proxy:{storage}")],
+            forward: std::iter::once("8080=webserver:8080".to_owned()).chain(storage).collect(),
         },
     );
     let inputs = build::inputs(&release, &outcome)?;

@@ -184,7 +184,10 @@ mod tests {
     #[test]
     fn every_program_of_the_era_can_be_taken_by_every_release() {
         let era: Vec<Release> = Catalog::branches().unwrap().iter().map(|branch| Catalog::release(branch).unwrap()).collect();
-        let era: Vec<&Release> = era.iter().filter(|release| release.era == Era::Components).collect();
+        // 20.03 is alone on its Python.
+        let is_of_it = |release: &&Release| release.era == Era::Components && release.python == "3.9";
+        let era: Vec<&Release> = era.iter().filter(is_of_it).collect();
+        assert_eq!(era.len(), 3);
         for (base, other) in era.iter().flat_map(|base| era.iter().map(move |other| (base, other))) {
             for component in
                 ["manager", "agent", "storage-proxy", "webserver", "client"].iter().filter(|_| base.branch != other.branch)
@@ -202,7 +205,8 @@ mod tests {
             ("25.15", "backend.ai", "23.03", "very same version"),
             ("21.03", "common", "20.09", "programs are manager, agent, storage-proxy, webserver, client"),
             ("21.03", "agent", "21.03", "that is the release it has"),
-            ("21.03", "agent", "20.03", "no environment can be made of release 20.03"),
+            ("21.03", "agent", "20.03", "different Debian packages or Pythons"),
+            ("20.03", "storage-proxy", "20.09", "programs are manager, agent, webserver, client"),
         ] {
             let error = mixed(base, component, branch).unwrap_err();
             let fault = error.downcast_ref::<Fault>().unwrap();

@@ -332,6 +332,9 @@ impl Cure {
     }
 }
 
+/// The service of virtual folders, since 20.09.
+pub const STORAGE_PROXY: &str = "storage-proxy";
+
 impl Component {
     /// Its published version, as the file's name tells it; empty where git alone has the tree.
     pub fn version(&self) -> &str {
@@ -372,6 +375,11 @@ impl Release {
 
     pub fn image(&self, name: &str) -> Option<&ImageData> {
         self.images.iter().find(|image| image.name == name)
+    }
+
+    /// Whether virtual folders have a service of their own, or are the manager's.
+    pub fn has_storage_proxy(&self) -> bool {
+        self.services.contains_key(STORAGE_PROXY)
     }
 
     /// Services of the graph; `true` marks those that run once.

@@ -4,7 +4,7 @@
 use super::{Inputs, Layout, as_json, dialect, render};
 use crate::environment::{DEBUG_PORT, Environment};
 use crate::plan::DEVELOPER;
-use crate::release::{Component, Cuda, Era, ImageData, Release};
+use crate::release::{Component, Cuda, Era, ImageData, Release, STORAGE_PROXY};
 use anyhow::{Context, Result};
 use handlebars::Handlebars;
 use serde_json::{Value, json};
@@ -88,7 +88,9 @@ fn file(
     let title = component.map_or(WORKSPACE, |component| component.name.as_str());
     let title = format!("Backend.AI {} · {title}", environment.branch);
     let service = component.map_or(WORKSPACE.to_owned(), |component| developed_in(&component.name));
-    let mut run = vec!["agent", "storage-proxy", "webserver", WORKSPACE];
+    let mut run = vec!["agent"];
+    run.extend(release.has_storage_proxy().then_some(STORAGE_PROXY));
+    run.extend(["webserver", WORKSPACE]);
     // The name of an app's host is lost where tools forward its port alone: clones have no app proxy.
     if layout.exported.is_none() {
         run.extend(APP_PROXIES.into_iter().filter(|name| release.services.contains_key(*name)));
@@ -120,8 +122,8 @@ fn file(
         "user": DEVELOPER,
         // What must be there is said before the graph is started.
         "gpu": if environment.cuda == Some(Cuda::Gpu) { json!(true) } else { json!("optional") },
-        "forward": forwarded(environment, exported.is_some())?.keys().map(|port| number_or_text(port)).collect::<Vec<_>>(),
-        "ports": forwarded(environment, exported.is_some())?,
+        "forward": forwarded(environment, exported.is_some()).keys().map(|port| number_or_text(port)).collect::<Vec<_>>(),
+        "ports": forwarded(environment, exported.is_some()),
         "initialize": initialize,
         "setup": setup,
         "paths": release.components.iter().map(|component| format!("{folder}/{}/src", component.name)).collect::<Vec<_>>(),
@@ -174,15 +176,11 @@ fn linked<'a>(release: &'a Release, image: &str) -> impl Iterator<Item = &'a Com
 
 /// Ports of services by the address that tools forward, and what they are. Codespaces
 /// forward those of the container that one develops in alone, by number.
-fn forwarded(environment: &Environment, exported: bool) -> Result<BTreeMap<String, Value>> {
-    let storage = environment.ports.get("storage-proxy").context("`storage-proxy` has no port")?;
+fn forwarded(environment: &Environment, exported: bool) -> BTreeMap<String, Value> {
     let port = |service: &str, port: u16| if exported { port.to_string() } else { format!("{service}:{port}") };
-    Ok([
-        (port("manager", 8081), attributes("manager API")),
-        (port("webserver", 8080), attributes("web UI")),
-        (port("storage-proxy", *storage), attributes("storage-proxy")),
-    ]
-    .into())
+    let programs = [(port("manager", 8081), attributes("manager API")), (port("webserver", 8080), attributes("web UI"))];
+    let storage = environment.ports.get(STORAGE_PROXY).map(|own| (port(STORAGE_PROXY, *own), attributes(STORAGE_PROXY)));
+    programs.into_iter().chain(storage).collect()
 }
 
 /// How a forwarded port is shown.

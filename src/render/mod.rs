@@ -58,7 +58,9 @@ pub fn render(environment: &Environment, inputs: &Inputs, layout: &Layout) -> Re
         }
     }
     // Folders of templates are laid out like the state folder. The graph comes last: it tells what else was written.
-    let (graph, others): (Vec<_>, Vec<_>) = Catalog::templates(&release)?.into_iter().partition(|(place, _)| place == GRAPH);
+    let mut templates = Catalog::templates(&release)?;
+    templates.retain(|place, _| !place.starts_with("storage-proxy/") || release.has_storage_proxy());
+    let (graph, others): (Vec<_>, Vec<_>) = templates.into_iter().partition(|(place, _)| place == GRAPH);
     for (place, path) in others.into_iter().chain(graph) {
         if place == GRAPH {
             values["files"] = json!(written(&files));
@@ -128,7 +130,8 @@ fn values(environment: &Environment, release: &Release, inputs: &Inputs, layout:
         "images": environment.images,
         "socket": inputs.socket,
         "test_engine": test_engine(environment, release.era, inputs, &layout.state),
-        "debug": debug(environment),
+        "has_storage_proxy": release.has_storage_proxy(),
+        "debug": debug(environment, release),
         "start_interval": inputs.start_interval,
         "registry": REGISTRY,
         "python": { "name": name, "tag": tag, "reference": compute, "id": inputs.compute_id, "labels": labels },
@@ -163,12 +166,14 @@ fn test_engine(environment: &Environment, era: Era, inputs: &Inputs, state: &str
     Some(json!({ "components": components, "images": Value::from(images).to_string() }))
 }
 
-/// For each service that can run under the debugger, whether and where it does.
-fn debug(environment: &Environment) -> Value {
+/// For each service that can run under the debugger, whether and where it does, and the program that it runs.
+fn debug(environment: &Environment, release: &Release) -> Value {
     let one = |(lease, port): (&String, &u16)| {
         let service = lease.strip_prefix(DEBUG_PORT)?;
         let wait = environment.debug.get(service);
-        Some((service.to_owned(), json!({ "on": wait.is_some(), "wait": wait == Some(&true), "port": port })))
+        let program = release.image(service).and_then(|image| image.settings.cmd.get(1..)).unwrap_or_default();
+        let value = json!({ "on": wait.is_some(), "wait": wait == Some(&true), "port": port, "program": program });
+        Some((service.to_owned(), value))
     };
     environment.ports.iter().filter_map(one).collect::<serde_json::Map<_, _>>().into()
 }
