@@ -22,6 +22,8 @@ struct Base {
     plain: String,
     reference: String,
     container: String,
+    /// IDs, whatever their tags are by then.
+    images: Vec<String>,
 }
 
 impl Base {
@@ -29,12 +31,13 @@ impl Base {
         let files =
             baibox::host::variable("PYTHON_DEBIAN").expect("`PYTHON_DEBIAN` names the files of a Debian 11: run tests/all");
         let container = format!("baibox-base-{}", std::process::id());
-        let base = Self { plain: format!("{repository}:plain"), reference: format!("{repository}:3.9"), container };
-        docker(&["import", &files, &base.plain]);
+        let mut base =
+            Self { plain: format!("{repository}:plain"), reference: format!("{repository}:3.9"), container, images: Vec::new() };
+        base.images.push(docker(&["import", &files, &base.plain]));
         docker(&["create", "--name", &base.container, &base.plain, "sh", "-ec", PYTHON_OF_ITS_OWN]);
         docker(&["cp", "tests/fixtures/standalone_archive.py", &format!("{}:/pack.py", base.container)]);
         docker(&["start", "--attach", &base.container]);
-        docker(&["commit", "--change", "ENV OF_THE_BASE=kept", &base.container, &base.reference]);
+        base.images.push(docker(&["commit", "--change", "ENV OF_THE_BASE=kept", &base.container, &base.reference]));
         base
     }
     /// The digest that the registry knows it by.
@@ -48,7 +51,8 @@ impl Base {
 impl Drop for Base {
     fn drop(&mut self) {
         let _ = Command::new("docker").args(["rm", "--force", &self.container]).output();
-        let _ = Command::new("docker").args(["rmi", "--force", &self.reference, &self.plain]).output();
+        let images = self.images.iter().rev().map(|id| id.trim());
+        let _ = Command::new("docker").args(["rmi", "--force"]).args(images).output();
     }
 }
 
