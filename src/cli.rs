@@ -142,7 +142,7 @@ pub struct Build {
     /// Use exactly what the lock says, or fail naming what is gone
     #[arg(long)]
     pub locked: bool,
-    /// Make all images a second time in a store of their own, and say whether they are the same
+    /// Make the images a second time in a store of their own, and say whether they are the same
     #[arg(long)]
     pub check: bool,
     /// Write the images there, and give the engine none: oci:FOLDER, oci-archive:FILE or docker-archive:FILE
@@ -364,6 +364,8 @@ pub struct Rebuild {
     pub id: String,
     /// Its folder
     pub folder: PathBuf,
+    /// Images that are made [default: all]
+    pub images: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -18,7 +18,7 @@ fn archive(folder: &Path) -> String {
 }
 
 #[test]
-#[ignore = "needs an engine, package mirrors, and the Python of Debian 11, 12 or 13: run tests/all"]
+#[ignore = "needs an engine, package mirrors, user namespaces, and the Python of Debian 11, 12 or 13: run tests/all"]
 fn a_build_of_cpython_from_a_folder_stands_in_the_place_of_debians() {
     let scratch = tempfile::tempdir().unwrap();
     let builds = scratch.path().join("builds");
@@ -59,6 +59,26 @@ fn a_build_of_cpython_from_a_folder_stands_in_the_place_of_debians() {
     let explained = world.succeeds(&["explain", "manager", "--env", &world.id]);
     assert!(explained.contains(&format!("CPython {version}  ")), "{explained}");
     assert!(world.succeeds(&["sbom", "manager", "--env", &world.id]).contains(&format!("pkg:generic/cpython@{version}")));
+    // Without an engine, in a store of its own, on one core: the same.
+    let mut check = Command::new(env!("CARGO_BIN_EXE_baibox"));
+    let output = format!("oci:{}", scratch.path().join("layout").display());
+    check.args(["build", "--env", &world.id, "--image", "python", "--output", &output, "--check"]);
+    let output = check
+        .env("BAIBOX_CPYTHON", &builds)
+        .env("BAIBOX_ENGINE", "none")
+        .env("DOCKER_HOST", "unix:///nonexistent")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        said.starts_with("1 images of") && said.contains("bit for bit the same"),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let oci = format!("oci:{}", scratch.path().join("arm64").display());
+    let unknown = world.baibox(&["build", "--env", &world.id, "--platform", "linux/arm64", "--output", &oci]);
+    let text = String::from_utf8_lossy(&unknown.stderr);
+    assert!(text.contains(&format!("no build of CPython {version} for linux/arm64 is known")), "{text}");
     // What was locked is taken, by its digest, and from nowhere but the store.
     std::fs::remove_dir_all(&builds).unwrap();
     world.succeeds(&["build", "--env", &world.id, "--locked", "--offline"]);

@@ -116,8 +116,7 @@ pub async fn choose_anew(context: &Context, release: &mut Release, lock: &mut Lo
         layers: pinned.layers,
     });
     let fetcher = context.fetcher()?;
-    let chooser = lock::Chooser { fetcher: &fetcher, store: &context.store, ui: &context.ui, stage: &stage };
-    lock.debian = chooser.resolve(release, Platform::LOCKED).await?;
+    lock.debian = context.chooser(&fetcher, &stage).resolve(release, Platform::LOCKED).await?;
     lock.base.clone_from(&release.base);
     // It has its own.
     lock.cpython = None;

@@ -265,8 +265,7 @@ async fn replace_gone(
         context.ui.remark("lock", &format!("{gone}: Debian packages are resolved again"));
     }
     super::base::at_hand(context, release).await?;
-    let chooser = lock::Chooser { fetcher: &builder.fetcher, store: &context.store, ui: &context.ui, stage: &stage };
-    let sets = chooser.resolve(release, platform).await?;
+    let sets = context.chooser(&builder.fetcher, &stage).resolve(release, platform).await?;
     let before = lock.platform.get_mut(platform.architecture()).map_or(&mut lock.debian, |other| &mut other.debian);
     let changes = lock::debian_changes(before, &sets);
     changes.iter().for_each(|line| context.ui.remark("lock", line));

@@ -27,7 +27,8 @@ pub async fn run(context: &Context, environment: &Environment, first: &Outcome) 
     let scratch = tempfile::tempdir_in(context.store.temporary())?;
     let store = Store::open(&scratch.path().join("baibox"))?;
     share_downloads(&context.store, &store, &plan)?;
-    let second = in_other_surroundings(environment, scratch.path()).await?;
+    let names = first.images.iter().map(|(name, _)| name.as_str());
+    let second = in_other_surroundings(environment, names, scratch.path()).await?;
     let mut faults = Vec::new();
     for (name, image) in &first.images {
         let again = &second.iter().find(|(other, _)| other == name).context("an image was not made again")?.1;
@@ -55,10 +56,14 @@ fn share_downloads(from: &Store, to: &Store, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-async fn in_other_surroundings(environment: &Environment, cache: &std::path::Path) -> Result<Vec<(String, Image)>> {
+async fn in_other_surroundings<'a>(
+    environment: &Environment,
+    images: impl Iterator<Item = &'a str>,
+    cache: &std::path::Path,
+) -> Result<Vec<(String, Image)>> {
     let program = std::env::current_exe().context("this program does not know where it is")?;
     let mut command = tokio::process::Command::new(program);
-    command.args(["--json", "rebuild", environment.id.as_str()]).arg(&environment.folder);
+    command.args(["--json", "rebuild", environment.id.as_str()]).arg(&environment.folder).args(images);
     command.env("XDG_CACHE_HOME", cache).envs(SURROUNDINGS);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
     let started = host::on_one_core(|| command.spawn()).context("cannot start the second build")?;
@@ -74,6 +79,6 @@ pub async fn rebuild(context: &Context, options: &Rebuild) -> Result<()> {
     let environment = Environment::load(&options.folder, &EnvironmentId::parse(&options.id)?)?;
     let (release, _) = platform::here(context, &environment).await?;
     let builder = Builder { one_core: true, ..build::builder(context).await? };
-    let outcome = builder.build(&build::plan(&environment.folder, &release)?, true).await?;
+    let outcome = builder.build(&build::plan_of(&environment.folder, &release, &options.images)?, true).await?;
     context.print(&outcome.images, "")
 }

@@ -104,7 +104,7 @@ async fn updated(
     } else if !asked.debian.is_none() {
         super::base::at_hand(context, &release).await?;
     }
-    let chooser = lock::Chooser { fetcher: &fetcher, store: &context.store, ui: &context.ui, stage: &stage };
+    let chooser = context.chooser(&fetcher, &stage);
     match &asked.debian {
         Chosen::All => after.debian = chooser.resolve(&release, Platform::LOCKED).await?,
         Chosen::Named(names) if !names.is_empty() => {
@@ -175,8 +175,7 @@ async fn debian(context: &Context, options: &Options, branch: &str) -> Result<()
     }
     let stage = context.ui.stage("lock");
     let fetcher = context.fetcher()?;
-    let chooser = lock::Chooser { fetcher: &fetcher, store: &context.store, ui: &context.ui, stage: &stage };
-    let sets = chooser.resolve(&release, Platform::LOCKED).await?;
+    let sets = context.chooser(&fetcher, &stage).resolve(&release, Platform::LOCKED).await?;
     let changes = lock::debian_changes(&release.debian_lock, &sets);
     stage.done(&format!("{} Debian packages, {} changed", sets.values().map(Vec::len).sum::<usize>(), changes.len()));
     if options.dry_run {

@@ -52,10 +52,11 @@ use crate::engine::{self, Docker, Engine, Executor, Sandbox};
 use crate::environment::{self, Environment};
 use crate::error::{self, Exit, Fault};
 use crate::fetch::Fetcher;
+use crate::lock::Chooser;
 use crate::model::{Branch, EnvironmentId};
 use crate::release::Catalog;
 use crate::store::Store;
-use crate::ui::Ui;
+use crate::ui::{Stage, Ui};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 use std::io::Write;
@@ -86,6 +87,10 @@ impl Context {
     }
     pub fn fetcher(&self) -> Result<Fetcher> {
         if self.offline { Ok(Fetcher::offline(&self.store)) } else { Fetcher::new(&self.store) }
+    }
+    /// What Debian packages are chosen by.
+    pub fn chooser<'a>(&'a self, fetcher: &'a Fetcher, stage: &'a Stage) -> Chooser<'a> {
+        Chooser { fetcher, store: &self.store, ui: &self.ui, stage }
     }
     /// The environment that the command line means.
     pub fn environment(&self, one: &One) -> Result<Environment> {

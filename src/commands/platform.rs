@@ -56,14 +56,14 @@ pub async fn complete(context: &Context, release: &Release, lock: &mut Lock, pla
 
 /// Chooses what a table lacks: Debian's packages from the mirror as it is today, files of the pins from the package index.
 pub async fn choose(context: &Context, release: &Release, table: &mut PlatformLock, platform: Platform) -> Result<()> {
+    // First, since it asks nobody: a build that is not known is told at once.
+    if table.lacks_cpython(release) {
+        table.cpython = python::for_platform(release, platform)?;
+    }
     let stage = context.ui.stage("lock");
     let fetcher = context.fetcher()?;
     if table.lacks_debian(release) {
-        let chooser = lock::Chooser { fetcher: &fetcher, store: &context.store, ui: &context.ui, stage: &stage };
-        table.debian = chooser.resolve(release, platform).await?;
-    }
-    if table.lacks_cpython(release) {
-        table.cpython = python::for_platform(release, platform)?;
+        table.debian = context.chooser(&fetcher, &stage).resolve(release, platform).await?;
     }
     let mut on = release.clone();
     on.debian_lock.clone_from(&table.debian);

@@ -66,8 +66,7 @@ pub async fn complete(context: &Context, release: &mut Release, lock: &mut Lock,
         let stage = context.ui.stage("lock");
         stage.note("reading what Debian packages need");
         let fetcher = context.fetcher()?;
-        let chooser = lock::Chooser { fetcher: &fetcher, store: &context.store, ui: &context.ui, stage: &stage };
-        let pruned = chooser.prune(release, is_debians_python).await?;
+        let pruned = context.chooser(&fetcher, &stage).prune(release, is_debians_python).await?;
         let dropped = lock::debian_changes(&lock.debian, &pruned).len();
         lock.debian = pruned;
         stage.done(&format!("CPython {version} in the place of {dropped} Debian packages"));

@@ -125,6 +125,10 @@ async fn look(environment: &Environment, release: &Release, component: &Componen
         return Ok(row);
     };
     let branch = sources::branch(&environment.references, component, release, &row.tree).await?;
+    if topic::has_tag(&row.tree, &branch).await {
+        row.stays = Some(format!("the release's branch is gone, and `{branch}` is its last tag"));
+        return Ok(row);
+    }
     topic::fetch(&row.tree, remote, &branch).await.with_context(|| {
         Fault::new(format!("cannot fetch the branch `{branch}` of {}", component.name))
             .hint(format!("see where it is: git -C {shown} remote -v"))

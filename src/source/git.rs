@@ -162,6 +162,7 @@ pub async fn reachable(url: &str) -> bool {
 mod tests {
     use super::*;
     use crate::source::objects::{self, find};
+    use crate::source::topic;
     use crate::store::Store;
     use std::fs;
 
@@ -171,6 +172,14 @@ mod tests {
         fs::write(tree.join(file), file).unwrap();
         run_git(tree, &["add", "--all"]).await.unwrap();
         run_git(tree, &[&WHO[..], &["commit", "--quiet", "--message", file]].concat()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_tag_is_no_branch() {
+        let (_folder, tree) = cloned().await;
+        assert!(!topic::has_tag(&tree, "21.03").await);
+        run_git(&tree, &["tag", "21.03.9"]).await.unwrap();
+        assert!(topic::has_tag(&tree, "21.03.9").await && !topic::has_branch(&tree, "21.03.9").await);
     }
 
     #[tokio::test]

@@ -53,6 +53,11 @@ pub async fn has_branch(tree: &Path, name: &str) -> bool {
     run_git(tree, &["show-ref", "--verify", "--quiet", &format!("refs/heads/{name}")]).await.is_ok()
 }
 
+/// Whether the tree has a tag of that name: releases whose branch is gone are at their last one.
+pub async fn has_tag(tree: &Path, name: &str) -> bool {
+    run_git(tree, &["show-ref", "--verify", "--quiet", &format!("refs/tags/{name}")]).await.is_ok()
+}
+
 /// Goes to a branch, which begins at `start` if it is new. Uncommitted changes come
 /// along, or git refuses and nothing is lost.
 pub async fn switch(tree: &Path, name: &str, start: Option<&str>) -> Result<()> {

@@ -14,8 +14,16 @@ pub async fn run(context: &Context, options: &Start) -> Result<()> {
         Fault::new(format!("`{}` came from no git repository: nothing in it can become a pull request", tree.display()))
             .hint(format!("move it away, then bring the repository: `baibox up --env {} --source git`", place.environment.id))
     })?;
-    let stage = context.ui.stage("contrib");
     let branch = &place.branch;
+    if topic::has_tag(tree, branch).await {
+        return Err(Fault::usage(format!(
+            "release {} has no branch any more, `{branch}` is its last tag",
+            place.environment.branch
+        ))
+        .hint("begin on a release that is kept: `baibox releases`")
+        .into());
+    }
+    let stage = context.ui.stage("contrib");
     let base = format!("{remote}/{branch}");
     stage.note(&format!("fetching {base}"));
     topic::fetch(tree, remote, branch).await.with_context(|| {
