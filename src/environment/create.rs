@@ -116,6 +116,10 @@ fn apart(folder: &Path, id: &EnvironmentId, all: &[Environment]) -> Result<(), F
 fn empty_or_ours(folder: &Path, id: &EnvironmentId) -> Result<()> {
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+            let fault = Fault::usage(format!("`{}` is no folder", folder.display()));
+            return Err(fault.hint("name another one with `--path FOLDER`").into());
+        }
         entries => entries.with_context(|| format!("cannot list `{}`", folder.display()))?,
     };
     if entries.count() > 0 && !folder.join(".baibox").join(id.as_str()).is_dir() {
@@ -183,6 +187,8 @@ mod tests {
         empty_or_ours(&folder.path().join("absent"), &id).unwrap();
         std::fs::write(folder.path().join("file"), "").unwrap();
         assert!(empty_or_ours(folder.path(), &id).is_err());
+        let file = empty_or_ours(&folder.path().join("file"), &id).unwrap_err();
+        assert!(file.to_string().contains("file` is no folder"), "{file}");
         std::fs::create_dir_all(folder.path().join(".baibox/one")).unwrap();
         empty_or_ours(folder.path(), &id).unwrap();
     }
