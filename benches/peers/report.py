@@ -12,20 +12,20 @@ def megabytes(value):
     return f"{value / 1e6:.1f} MB" if value < 1e8 else f"{value / 1e6:.0f} MB"
 
 
-def timed(world, row, goal, limit, names=None, most=None):
-    """A row by medians; the best of these peers, or of all."""
+def timed(world, row, goal, limit, names=None, most=None, before=0, what=""):
+    """A row by medians; the best of these peers, or of all. `before` are seconds that each of them needed before it."""
     bench = world.bench
     if not bench.has(row, "baibox"):
         return
     ours = bench.median(row, "baibox")
     left_out = {"baibox", SANDBOX, *(peer.name for peer in world.peers if peer.partial)}
     several = {name: bench.median(row, name) for name in bench.samples[row] if name not in left_out}
-    several = {name: value for name, value in several.items() if names is None or name in names}
+    several = {name: value + before for name, value in several.items() if names is None or name in names}
     if several:
         name = min(several, key=several.get)
         ratio = ours / several[name]
         met = ratio <= limit and (most is None or ours <= most)
-        print_row(row, goal, seconds(ours), f"{seconds(several[name])}, {name}", ratio, met)
+        print_row(row + what, goal, seconds(ours), f"{seconds(several[name])}, {name}", ratio, met)
 
 
 def weighed(world, what, goal, limit):
@@ -51,6 +51,8 @@ def goals(world):
     for row in [POINTS, CONFIGS]:
         timed(world, row, "0.5", 0.5)
     timed(world, COLD, "0.33", 1 / 3)
+    if bench.has(BASE, "mmdebstrap"):
+        timed(world, COLD, "0.33", 1 / 3, before=bench.median(BASE, "mmdebstrap"), what=", and Debian's base by mmdebstrap for the others")
     timed(world, BASE, "0.5", 0.5)
     weighed(world, "bytes that a second release adds", "0.5", 0.5)
     weighed(world, "bytes of the six Python images", "1", 1)
