@@ -39,7 +39,11 @@ pub async fn run(context: &Context, options: &Prune) -> Result<()> {
     }
     let limits = Limits { older_than: options.older_than, larger_than: options.larger_than };
     let account = context.store.prune(&used, limits, !options.dry_run, SystemTime::now())?;
-    let images = images(context, &environments, !options.dry_run).await?;
+    // What was freed is told in any case.
+    let (images, failed) = match images(context, &environments, !options.dry_run).await {
+        Ok(images) => (images, Ok(())),
+        Err(error) => (Vec::new(), Err(error)),
+    };
     drop(alone);
     let row = |what: &str, share: Share, why: String| {
         vec![what.to_owned(), ui::bytes(share.bytes), format!("{} files", share.files), why]
@@ -54,7 +58,8 @@ pub async fn run(context: &Context, options: &Prune) -> Result<()> {
     let word = if options.dry_run { "would be removed" } else { "removed" };
     let lines = images.iter().map(|image| format!("{word}  {image}"));
     let text = std::iter::once(ui::table(&rows)).chain(lines).collect::<Vec<_>>().join("\n");
-    context.print(&Told { account, images }, &text)
+    context.print(&Told { account, images }, &text)?;
+    failed
 }
 
 #[derive(Serialize)]
