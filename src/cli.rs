@@ -112,7 +112,7 @@ pub enum Command {
     Explain(Explain),
     /// Print the bill of materials of an image
     Sbom(Sbom),
-    /// Remove from the store, and of the engine's images, what no environment stands on
+    /// Remove from the store what no environment stands on
     Prune(Prune),
     /// Remove an environment: containers, volumes, networks, images, and its folder
     Delete(Delete),
@@ -418,6 +418,9 @@ pub struct Prune {
     /// Only as much as the store is larger than this, such as 10GB; the oldest first
     #[arg(long, value_name = "SIZE", value_parser = crate::ui::parse_size)]
     pub larger_than: Option<u64>,
+    /// Also images of the engine that nobody is seen to need any more
+    #[arg(long)]
+    pub images: bool,
     /// Say what would go, and stop
     #[arg(long)]
     pub dry_run: bool,

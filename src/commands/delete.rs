@@ -60,7 +60,7 @@ pub async fn run(context: &Context, options: &Delete) -> Result<()> {
         let list = leftovers.stay.join(", ");
         let text = format!("these images stay, since an environment of another store may use them: {list}");
         context.ui.remark("delete", &text);
-        context.ui.remark("delete", "when none does any more, `baibox prune` removes them");
+        context.ui.remark("delete", "when none does any more, `baibox prune --images` removes them");
     }
     Ok(())
 }

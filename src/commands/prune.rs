@@ -40,7 +40,7 @@ pub async fn run(context: &Context, options: &Prune) -> Result<()> {
     let limits = Limits { older_than: options.older_than, larger_than: options.larger_than };
     let account = context.store.prune(&used, limits, !options.dry_run, SystemTime::now())?;
     // What was freed is told in any case.
-    let (images, failed) = match images(context, &environments, !options.dry_run).await {
+    let (images, failed) = match images(context, options, &environments).await {
         Ok(images) => (images, Ok(())),
         Err(error) => (Vec::new(), Err(error)),
     };
@@ -70,14 +70,15 @@ struct Told {
     images: Vec<String>,
 }
 
-/// Those of the engine that no environment stands on; the store is held, so that none comes meanwhile.
-async fn images(context: &Context, environments: &[Environment], remove: bool) -> Result<Vec<String>> {
-    if !Context::has_engine() {
+/// Those of the engine that no environment stands on; the store is held, so that none comes meanwhile. Only where that is
+/// asked for: of an environment of another store that was built this moment, the engine tells nothing.
+async fn images(context: &Context, options: &Prune, environments: &[Environment]) -> Result<Vec<String>> {
+    if !options.images || !Context::has_engine() {
         return Ok(Vec::new());
     }
     let engine = context.engine().await?;
     let unused = stack::unused_images(&*engine, environments).await?;
-    if !remove {
+    if options.dry_run {
         return Ok(unused);
     }
     let mut gone = Vec::new();
