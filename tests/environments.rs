@@ -238,7 +238,10 @@ fn what_is_seen(one: &World) {
     assert!(["manager   | ", "webserver | "].iter().all(|name| logs.contains(name)) && !logs.contains('\x1b'), "{logs}");
     one.refuses(&["logs", "--env", env, "nothing"], 2, &["no container of a service `nothing`"]);
     let address = one.succeeds(&["open", "webui", "--env", env, "--print"]);
-    assert!(address.contains(&format!("http://127.0.0.1:{}  admin@lablup.com", one.row()["ports"]["webserver"])), "{address}");
+    assert!(
+        address.contains(&format!("http://{}.localhost:{}  admin@lablup.com", one.id, one.row()["ports"]["webserver"])),
+        "{address}"
+    );
 }
 
 /// A copy of a folder of plain files.

@@ -51,7 +51,7 @@ pub async fn run(context: &Context, options: &Options) -> Result<()> {
     lifecycle::bring_up(context, &into).await?;
     snapshot::delete(&saved)?;
     std::fs::remove_file(mark(&into)).context("the copy is there, but its mark cannot be removed")?;
-    let web = into.ports.get("webserver").map(|port| format!(", web UI http://127.0.0.1:{port}")).unwrap_or_default();
+    let web = into.web_ui().map(|url| format!(", web UI {url}")).unwrap_or_default();
     context.ui.say(&format!("`{}` is a copy of `{}` in {}{web}", into.id, from.id, into.folder.display()));
     Ok(())
 }

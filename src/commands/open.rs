@@ -11,8 +11,7 @@ const ACCOUNT: (&str, &str) = ("admin@lablup.com", "wJalrXUt");
 /// Says where the web UI is and who can log in, and opens it in a browser where there is one.
 pub async fn run(context: &Context, options: &Open) -> Result<()> {
     let environment = context.environment(&options.one)?;
-    let port = environment.ports.get("webserver").context("this release has no webserver")?;
-    let url = format!("http://127.0.0.1:{port}");
+    let url = environment.web_ui().context("this release has no webserver")?;
     let engine = context.engine().await?;
     let runs = |one: &crate::engine::Container| one.service == "webserver" && one.state == "running";
     if !engine.containers(&environment.id).await?.iter().any(runs) {

@@ -103,14 +103,14 @@ pub async fn limits(context: &Context, environment: &Environment) -> Result<std:
 
 /// What to do next, and where the time went.
 fn summary(context: &Context, environment: &Environment) {
-    let (id, ports) = (&environment.id, &environment.ports);
+    let id = &environment.id;
     let stages: Vec<String> =
         context.ui.timings().iter().map(|(name, took)| format!("{name} {}", crate::ui::duration(*took))).collect();
-    let address = |service: &str| ports.get(service).map(|port| format!("http://127.0.0.1:{port}")).unwrap_or_default();
+    let manager = environment.ports.get("manager").map(|port| format!("http://127.0.0.1:{port}")).unwrap_or_default();
     let folder = environment.folder.display();
     let rows = [
-        ("web UI", format!("{}  admin@lablup.com / wJalrXUt", address("webserver"))),
-        ("manager", format!("{}  access key AKIAIOSFODNN7EXAMPLE", address("manager"))),
+        ("web UI", format!("{}  admin@lablup.com / wJalrXUt", environment.web_ui().unwrap_or_default())),
+        ("manager", format!("{manager}  access key AKIAIOSFODNN7EXAMPLE")),
         ("client", format!("baibox exec --env {id} workspace -- backend.ai run -c 'print(1)' python")),
         ("edit", format!("change a file below {folder}, then: baibox restart --env {id}")),
         ("VS Code", format!("open {folder} and choose “Reopen in Container”")),

@@ -99,6 +99,11 @@ impl Environment {
     pub fn leases(&self) -> impl Iterator<Item = (&str, u16)> {
         leases(&self.ports, &self.blocks)
     }
+    /// Where browsers find the web UI. They share cookies between all ports of a name, so that to log in here would log
+    /// out there: each environment has a name, of those below `localhost`, which browsers take for this host.
+    pub fn web_ui(&self) -> Option<String> {
+        Some(format!("http://{}.localhost:{}", self.id, self.ports.get("webserver")?))
+    }
     /// Its release, and what is of others: `21.03+agent=20.09`.
     pub fn release_name(&self) -> String {
         mix_name(self.branch.as_str(), &self.mix)
