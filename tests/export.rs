@@ -47,6 +47,8 @@ impl Drop for GitServer {
 /// What a clone started on the engine, which goes with the test.
 struct Clone {
     folder: PathBuf,
+    /// What the images were pulled from.
+    team: String,
 }
 
 impl Clone {
@@ -70,13 +72,15 @@ impl Drop for Clone {
         if !self.folder.join(".devcontainer/baibox/compose.name.yaml").exists() {
             return;
         }
-        let filter = format!("label=ai.baibox.environment={}", self.project());
-        for (list, remove) in [
-            (&["ps", "--all", "--quiet"][..], &["rm", "--force"][..]),
-            (&["network", "ls", "--quiet"], &["network", "rm"]),
-            (&["volume", "ls", "--quiet"], &["volume", "rm"]),
+        let own = format!("label=ai.baibox.environment={}", self.project());
+        let pulled = format!("reference={}/*/*", self.team);
+        for (list, filter, remove) in [
+            (&["ps", "--all", "--quiet"][..], &own, &["rm", "--force"][..]),
+            (&["network", "ls", "--quiet"], &own, &["network", "rm"]),
+            (&["volume", "ls", "--quiet"], &own, &["volume", "rm"]),
+            (&["images", "--digests", "--format", "{{.Repository}}@{{.Digest}}"], &pulled, &["rmi", "--force"]),
         ] {
-            let found = docker(&[list, &["--filter", &filter]].concat());
+            let found = docker(&[list, &["--filter", filter]].concat());
             if !found.is_empty() {
                 docker(&remove.iter().copied().chain(found.lines()).collect::<Vec<_>>());
             }
@@ -131,7 +135,7 @@ fn a_clone_and_a_registry_are_all_that_an_exported_dev_container_needs() {
     // Somebody else's clone; as in Codespaces, nobody changes the number of `dev` before.
     let other = scratch.path().join("anderswo/Mein Klon");
     git(scratch.path(), &["clone", "--quiet", fork.to_str().unwrap(), other.to_str().unwrap()]);
-    let clone = Clone { folder: other };
+    let clone = Clone { folder: other, team };
     let said = clone.tool(&["up", "--update-remote-user-uid-default", "never"]);
     let answer: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
     assert_eq!(answer["composeProjectName"].as_str(), Some(clone.project().as_str()));
