@@ -102,8 +102,10 @@ pub fn for_platform(release: &Release, platform: Platform) -> Result<Option<Lock
 
 /// The newest build of the minor version, for `lock --update cpython`.
 pub fn newest(release: &Release) -> Result<LockedBuild> {
-    if release.base.is_some() {
-        return Err(Fault::usage("Python is the base's here").hint("take that as it is now: `--update base`").into());
+    if let Some(base) = &release.base {
+        return Err(Fault::usage(format!("Python is that of the base `{}` here", base.reference))
+            .hint("take that as it is now: `--update base`")
+            .into());
     }
     if release.standalone.is_none() {
         return Err(Fault::usage("Python is one of Debian's packages here")

@@ -144,9 +144,6 @@ impl Catalog {
             folders.push(folder);
         }
         let mut release = Release::deserialize(merged).with_context(faulty)?;
-        for component in release.components.iter_mut().filter(|component| !component.published) {
-            (component.file, component.sha256, component.parts) = (None, None, Vec::new());
-        }
         for folder in folders {
             if let Ok(text) = Self::file(&format!("{folder}/debian.lock")) {
                 let lock: BTreeMap<String, Vec<LockedDeb>> =
@@ -238,6 +235,8 @@ mod tests {
         assert_ne!(newer.values["fixtures"], older.values["fixtures"]);
         assert!(newer.debian_lock == older.debian_lock);
         assert_ne!(newer.components[0].file, older.components[0].file);
+        // Of it nothing is published, unlike of what it is like.
+        assert!(!Catalog::release("main").unwrap().has_published());
         let (older, newer) = (
             Catalog::templates(&Catalog::release("25.15").unwrap()).unwrap(),
             Catalog::templates(&Catalog::release("26.4").unwrap()).unwrap(),

@@ -211,9 +211,6 @@ pub struct Component {
     /// Branch of the repository, where it is not named like the release.
     #[serde(default)]
     pub git_branch: Option<String>,
-    /// False where git alone has the tree, whatever a release that this one is like says of files.
-    #[serde(default = "published")]
-    pub published: bool,
     /// The pinned source distribution, or wheel; without it, git alone has the tree.
     #[serde(default)]
     pub file: Option<String>,
@@ -225,10 +222,6 @@ pub struct Component {
     /// The other release whose program alone imports it, in a mix.
     #[serde(skip)]
     pub library_of: Option<String>,
-}
-
-fn published() -> bool {
-    true
 }
 
 /// One of the wheels that a repository is published as.
