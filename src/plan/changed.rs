@@ -61,6 +61,9 @@ pub(super) fn packages<'a>(
     Ok(all)
 }
 
+/// Bytes of a file from which its package is a layer of its own: a few of an image's hundred and more.
+const LARGE: u64 = 4_000_000;
+
 /// The packages of a lock. Images share most, and computing their keys is what planning takes: each is made once.
 struct Packages<'a> {
     lock: &'a PythonLock,
@@ -78,7 +81,11 @@ impl<'a> Packages<'a> {
         let pins =
             pins.with_context(|| format!("the lock has no environment `{}` for the image `{}`", asked.environment, asked.image))?;
         let part = |pin: &'a String| {
-            let make = || Part::new(Rank::Wheels, python_package(self.lock, pin, &asked.built_on));
+            let make = || {
+                let large = self.lock.file(pin).is_some_and(|file| file.size >= LARGE);
+                let rank = if large { Rank::LargeWheels } else { Rank::Wheels };
+                Part::new(rank, python_package(self.lock, pin, &asked.built_on))
+            };
             self.made.entry((pin, &asked.built_on)).or_insert_with(make).clone()
         };
         Ok(pins.iter().map(part).collect())

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Raised when the code that makes fragments changes what it makes.
-const RECIPE_VERSION: u32 = 6;
+const RECIPE_VERSION: u32 = 7;
 
 /// A file that is fetched: name, size and digest; where from is the host's business.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -132,6 +132,10 @@ impl Recipe {
             _ => Vec::new(),
         }
     }
+    /// The package that it is, or whose byte code it is.
+    fn of<'a>(&'a self, key: &'a Digest) -> &'a Digest {
+        if let Self::ByteCode { of, .. } = self { of } else { key }
+    }
     /// The name of the fragment for people.
     pub fn title(&self) -> String {
         match self {
@@ -165,6 +169,8 @@ pub enum Rank {
     Interpreter,
     MorePackages,
     MoreConfigured,
+    /// Python packages of which each is a layer of its own: other releases have the same, and it stays where others change.
+    LargeWheels,
     Wheels,
     /// Python packages that changed since the layers below were cut.
     Changed,
@@ -181,7 +187,7 @@ impl Rank {
             Self::Interpreter => "CPython",
             Self::MorePackages => "more Debian packages",
             Self::MoreConfigured => "more configured packages",
-            Self::Wheels => "Python packages",
+            Self::LargeWheels | Self::Wheels => "Python packages",
             Self::Changed => "changed Python packages",
             Self::Links => "links to sources",
             Self::Files => "files",
@@ -249,7 +255,7 @@ pub struct Plan {
 
 impl Plan {
     /// Cuts layers: fragments of one rank that are used by the same images share a
-    /// layer, the most used below; the topmost ranks of an image are one layer.
+    /// layer, the most used below; large packages have one each; the topmost ranks of an image are one layer.
     pub fn new(prefix: &str, wanted: Vec<Wanted>) -> Self {
         let mut plan = Self::default();
         let mut users: BTreeMap<(Rank, Digest), BTreeSet<usize>> = BTreeMap::new();
@@ -262,30 +268,35 @@ impl Plan {
                 plan.recipes.entry(key.clone()).or_insert_with(|| recipe.clone());
             }
         }
-        // By rank and images that use it: what goes in a layer, with its place there.
-        let mut layers = BTreeMap::<(Rank, BTreeSet<usize>), Vec<_>>::new();
+        // By rank, images that use it and package that is alone: what goes in a layer, with its place there.
+        let mut layers = BTreeMap::<(Rank, BTreeSet<usize>, Option<Digest>), Vec<_>>::new();
         for ((rank, key), set) in users {
+            let alone = (rank == Rank::LargeWheels).then(|| plan.recipes[&key].of(&key).clone());
             let place = (rank, order[&(rank, key.clone())], key);
             if rank.is_topmost() {
                 for image in set {
-                    layers.entry((Rank::Changed, [image].into())).or_default().push(place.clone());
+                    layers.entry((Rank::Changed, [image].into(), None)).or_default().push(place.clone());
                 }
             } else {
-                layers.entry((rank, set)).or_default().push(place);
+                layers.entry((rank, set, alone)).or_default().push(place);
             }
         }
+        for fragments in layers.values_mut() {
+            fragments.sort();
+        }
         for (index, image) in wanted.into_iter().enumerate() {
-            let mut mine: Vec<_> = layers.iter().filter(|((_, set), _)| set.contains(&index)).collect();
-            mine.sort_by_key(|((rank, set), _)| (*rank, std::cmp::Reverse(set.len()), set.clone()));
+            let mut mine: Vec<_> = layers.iter().filter(|((_, set, _), _)| set.contains(&index)).collect();
+            mine.sort_by_key(|((rank, set, _), fragments)| (*rank, std::cmp::Reverse(set.len()), set.clone(), &fragments[0]));
             let layers: Vec<LayerPlan> = mine
                 .into_iter()
-                .map(|((_, set), fragments)| {
-                    let mut fragments = fragments.clone();
-                    fragments.sort();
+                .map(|((_, set, alone), fragments)| {
                     let ranks: BTreeSet<Rank> = fragments.iter().map(|(rank, ..)| *rank).collect();
-                    let titles: Vec<&str> = ranks.into_iter().map(Rank::title).collect();
+                    let titles: Vec<String> = match alone {
+                        Some(package) => vec![plan.recipes[package].title()],
+                        None => ranks.into_iter().map(|rank| rank.title().to_owned()).collect(),
+                    };
                     let title = format!("{} ({} for {} images)", titles.join(", "), fragments.len(), set.len());
-                    let fragments: Vec<Digest> = fragments.into_iter().map(|(.., key)| key).collect();
+                    let fragments: Vec<Digest> = fragments.iter().map(|(.., key)| key.clone()).collect();
                     let blob = match fragments.first().map(|key| &plan.recipes[key]) {
                         Some(Recipe::BaseLayer { layer, .. }) => Some(layer.clone()),
                         _ => None,
@@ -411,6 +422,24 @@ mod tests {
         assert_eq!(titles(0), ["all", "two", "own"]);
         assert_eq!(plan.images[0].layers[0], plan.images[2].layers[0]);
         assert_eq!(plan.images[0].layers[1], plan.images[1].layers[1]);
+    }
+
+    #[test]
+    fn a_large_package_is_a_layer_of_its_own_with_its_byte_code_below_the_others() {
+        let part = |rank, title| Part::new(rank, files(title));
+        let (large, base) = (part(Rank::LargeWheels, "large"), Digest::of(b"base"));
+        let code = Part::new(Rank::LargeWheels, Recipe::ByteCode { of: large.key.clone(), on: base });
+        let image = |name: &str, parts: &[&Part]| {
+            let parts = parts.iter().map(|part| (*part).clone()).collect();
+            Wanted { name: name.into(), parts, settings: Settings::default() }
+        };
+        let (other, small, own) = (part(Rank::LargeWheels, "other"), part(Rank::Wheels, "small"), part(Rank::LargeWheels, "own"));
+        let wanted = vec![image("a", &[&small, &own, &large, &code, &other]), image("b", &[&large, &code, &other, &small])];
+        let plan = Plan::new("x", wanted);
+        let titles = |index: usize| plan.images[index].layers.iter().map(|layer| layer.title.as_str()).collect::<Vec<_>>();
+        let both = ["large (2 for 2 images)", "other (1 for 2 images)"];
+        assert_eq!(titles(0), [&both[..], &["own (1 for 1 images)", "Python packages (1 for 2 images)"]].concat());
+        assert_eq!(titles(1), [&both[..], &["Python packages (1 for 2 images)"]].concat());
     }
 
     #[test]
