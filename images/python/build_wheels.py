@@ -90,7 +90,9 @@ def build(archive, tree, out):
     tree = unpack(archive, tree)
     out.mkdir(parents=True)
     backend, paths = build_system(tree)
-    environment = dict(os.environ, PYTHONHASHSEED="0", PYTHONDONTWRITEBYTECODE="1", LC_ALL="C.UTF-8", TZ="UTC")
+    environment = dict(os.environ, PYTHONHASHSEED="0", LC_ALL="C.UTF-8", TZ="UTC")
+    # Far from the tree: what the first build compiled of its tools, others need not.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run(
         [sys.executable, "-c", BUILD, backend, *paths, str(out.resolve())], cwd=tree, env=environment, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace",

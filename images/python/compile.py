@@ -1,88 +1,112 @@
 """Compiles modules to byte code that is never checked against its source's time.
 
-    compile.py ROOT OUT NUMBER...
-
-ROOT/<number>/<path>.py becomes OUT/<number>/var/cache/pycache/<path>.cpython-XY.pyc,
-the layout that PYTHONPYCACHEPREFIX=/var/cache/pycache reads; tracebacks name /<path>.py.
+Standard input has chunks of modules, one after the other: a line `NUMBER COUNT`, then
+for each module a line `SIZE PATH` and its bytes. Standard output gets for each chunk,
+in any order, a line `NUMBER COUNT`, then for each module that compiles a line `SIZE PATH`,
+with the path below PYTHONPYCACHEPREFIX, and its byte code; after all of them a line `end`.
+Tracebacks name the module's path from the root.
 
 Byte code marks what the compiling process refers to more than once, interned
 names among them. A process that compiled something else before gives other
-bytes, so each package gets a process of its own, forked from one that compiles
-nothing, and its modules come in the same order: what is kept is kept by package.
+bytes, so each chunk gets a process of its own, forked from one that compiles
+nothing, and its modules come in the same order. Cores take chunks as they get free.
 """
+import importlib.util
+import marshal
 import os
-import py_compile
+import select
 import sys
 import warnings
 
-TAG = sys.implementation.cache_tag
+# By PEP 552: validity hangs on the source's hash, which nobody checks.
+UNCHECKED = importlib.util.MAGIC_NUMBER + (0b01).to_bytes(4, "little")
 
 
-def jobs(root, out, numbers):
-    """Each package with its modules, the largest first so that no process is left with it at the end."""
-    found = []
-    for number in numbers:
-        source = os.path.join(root, number)
-        os.makedirs(os.path.join(out, number), exist_ok=True)
-        modules, size = [], 0
-        for folder, folders, files in os.walk(source):
-            folders.sort()
-            for name in sorted(files):
-                path = os.path.join(folder, name)
-                if name.endswith(".py") and not os.path.islink(path):
-                    modules.append(path[len(source) + 1:])
-                    size += os.path.getsize(path)
-        found.append((size, number, modules))
-    return sorted(found, reverse=True)
+def chunks(stream):
+    """Each with its number and modules, which are pairs of path and source."""
+    while line := stream.readline():
+        number, count = map(int, line.split())
+        modules = []
+        for _ in range(count):
+            size, _, path = stream.readline().rstrip(b"\n").partition(b" ")
+            source = stream.read(int(size))
+            if len(source) != int(size):
+                sys.exit("standard input ended within a module")
+            modules.append((os.fsdecode(path), source))
+        yield number, modules
 
 
-def compile_one(path, inside, code):
+def byte_code(path, source):
+    """None for what the interpreter refuses: packages ship templates and tests for other Pythons as modules."""
     try:
-        py_compile.compile(
-            path, cfile=code, dfile=f"/{inside}", doraise=True,
-            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-        )
-    except (py_compile.PyCompileError, UnicodeDecodeError, SyntaxError, ValueError, RecursionError):
-        # Packages ship templates and tests for other Pythons under the same ending;
-        # the interpreter would refuse them in the same way.
-        pass
+        code = compile(source, f"/{path}", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, OverflowError, RecursionError):
+        return None
+    return UNCHECKED + importlib.util.source_hash(source) + marshal.dumps(code)
+
+
+def outcome(number, modules):
+    found = [(path, code) for path, source in modules if (code := byte_code(path, source)) is not None]
+    parts = [b"%d %d\n" % (number, len(found))]
+    for path, code in found:
+        place = f"{path[:-len('.py')]}.{sys.implementation.cache_tag}.pyc"
+        parts += [b"%d %s\n" % (len(code), os.fsencode(place)), code]
+    return b"".join(parts)
+
+
+def start(number, modules):
+    """A process of its own for a chunk; what it writes can be read from the descriptor."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        # Nothing of the parent may run on: a fault here is the chunk's own.
+        ended = 1
+        try:
+            with open(writing, "wb", buffering=0) as out:
+                content = memoryview(outcome(number, modules))
+                while content:
+                    content = content[out.write(content):]
+            ended = 0
+        except BaseException as error:
+            os.write(2, f"{modules[0][0]} and what follows: {error!r}\n".encode())
+        finally:
+            os._exit(ended)
+    os.close(writing)
+    return reading, child
 
 
 def main():
-    root, out, *numbers = sys.argv[1:]
     if os.environ.get("PYTHONHASHSEED") != "0":
         sys.exit("PYTHONHASHSEED must be 0: the order of sets is part of the byte code")
-    os.umask(0o022)
     warnings.simplefilter("ignore")
-    os.makedirs(out, exist_ok=True)
     most, running = len(os.sched_getaffinity(0)), {}
 
-    def reap():
-        child, status = os.wait()
-        path = running.pop(child)
-        if status != 0:
-            sys.exit(f"{path}: its compilation ended with the status {status}")
+    def gather():
+        """What a process has written, until one has ended."""
+        while True:
+            for reading in select.select(list(running), [], [])[0]:
+                child, parts = running[reading]
+                part = os.read(reading, 1 << 20)
+                if part:
+                    parts.append(part)
+                    continue
+                os.close(reading)
+                del running[reading]
+                _, status = os.waitpid(child, 0)
+                if status != 0:
+                    sys.exit(f"a compilation ended with the status {status}")
+                sys.stdout.buffer.writelines(parts)
+                return
 
-    work = jobs(root, out, numbers)
-    for _, number, modules in work:
+    for number, modules in chunks(sys.stdin.buffer):
         if len(running) == most:
-            reap()
-        child = os.fork()
-        if child == 0:
-            # Nothing of the parent may run on: a fault here is the package's own.
-            ended = 1
-            try:
-                for inside in sorted(modules):
-                    code = os.path.join(out, number, "var/cache/pycache", f"{inside[:-3]}.{TAG}.pyc")
-                    compile_one(os.path.join(root, number, inside), inside, code)
-                ended = 0
-            except BaseException as error:
-                os.write(2, f"{number}: {error!r}\n".encode())
-            finally:
-                os._exit(ended)
-        running[child] = number
+            gather()
+        reading, child = start(number, modules)
+        running[reading] = child, []
     while running:
-        reap()
+        gather()
+    sys.stdout.buffer.write(b"end\n")
+    sys.stdout.buffer.flush()
 
 
 main()

@@ -12,7 +12,6 @@ use crate::store::Store;
 use crate::ui::Stage;
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
@@ -21,7 +20,18 @@ impl Builder {
     pub(super) async fn make(&self, plan: &Plan, missing: &BTreeSet<Digest>, stage: &Stage) -> Result<()> {
         // One copy for all tasks: it is large.
         let recipes = Arc::new(plan.recipes.clone());
-        tasks::run(
+        // What modules are compiled on is mostly there: the engine gets it while those are unpacked.
+        let on = missing.iter().find_map(|key| match &plan.recipes[key] {
+            Recipe::ByteCode { on, .. } if !missing.contains(on) => Some(on),
+            _ => None,
+        });
+        let early = async {
+            if let Some(on) = on {
+                self.step_base(&recipes, on).await?;
+            }
+            Ok(())
+        };
+        let all = tasks::run(
             plan,
             missing,
             |task| {
@@ -37,8 +47,8 @@ impl Builder {
                 }
             },
             |count| stage.advance(count as u64),
-        )
-        .await
+        );
+        tokio::try_join!(early, all).map(drop)
     }
 
     async fn run_task(&self, recipes: &BTreeMap<Digest, Recipe>, task: &Task, stage: &Stage) -> Result<()> {
@@ -211,8 +221,12 @@ impl Builder {
         // Called the engine's own, so that any engine runs it: what is in it tells the kernel to emulate.
         let architecture = self.engine.architecture().await?;
         let image = Image::new(reference.clone(), &architecture, &Settings::default(), assembled);
-        self.load(&[image], false).await?;
-        self.steps.lock().expect("never poisoned").insert(reference.clone());
+        let mut steps = self.steps.lock().await;
+        if !steps.contains(&reference) {
+            self.load(&[image], false).await?;
+            steps.insert(reference.clone());
+        }
+        drop(steps);
         Ok(reference)
     }
 
@@ -313,31 +327,6 @@ impl Builder {
         }
     }
 
-    async fn compile(&self, recipes: &BTreeMap<Digest, Recipe>, on: &Digest, keys: &[Digest]) -> Result<()> {
-        let (image, interpreter) = self.step_base(recipes, on).await?;
-        let mut fragments = Vec::new();
-        for key in keys {
-            let Recipe::ByteCode { of, .. } = &recipes[key] else { bail!("not byte code") };
-            fragments.push(self.fragment(of).context("the modules to compile are missing")?.content);
-        }
-        let store = self.store.clone();
-        let input = tokio::task::spawn_blocking(move || modules(&store, &fragments)).await??;
-        let mut command: Vec<String> = [&interpreter.program(), "/w/compile.py", "/w", "/out"].map(String::from).to_vec();
-        command.extend((0..keys.len()).map(|number| number.to_string()));
-        let step = Step {
-            name: "compile".into(),
-            image,
-            command,
-            environment: step_environment(&[]),
-            input: Some(input.path().to_owned()),
-            output: Output::Folder("/out".into()),
-            ..Step::default()
-        };
-        let compiled = self.run_step(step).await?;
-        let (store, keys) = (self.store.clone(), keys.to_vec());
-        tokio::task::spawn_blocking(move || keep_compiled(&store, &keys, compiled.reopen()?)).await?
-    }
-
     /// dpkg's status file as a configure step left it.
     fn status_of(&self, key: &Digest) -> Result<String> {
         self.left_file(key, "var/lib/dpkg/status")?.context("no dpkg status was left")
@@ -353,7 +342,7 @@ impl Builder {
 }
 
 /// Writes the fragment and remembers that the recipe gave it.
-fn keep(store: &Store, key: &Digest, tree: Tree) -> Result<()> {
+pub(super) fn keep(store: &Store, key: &Digest, tree: Tree) -> Result<()> {
     tree.check()?;
     let (folders, content) = tree.split_folders();
     let mut bytes = Vec::new();
@@ -366,75 +355,18 @@ fn keep(store: &Store, key: &Digest, tree: Tree) -> Result<()> {
     Ok(())
 }
 
-/// A tar file of what is compiled: `w/<number>/…` for each fragment, one in memory at a time.
-fn modules(store: &Store, fragments: &[Digest]) -> Result<tempfile::NamedTempFile> {
-    let file = tempfile::NamedTempFile::new_in(store.temporary())?;
-    let mut out = std::io::BufWriter::with_capacity(1 << 18, file);
-    let mut script = Tree::default();
-    script.insert("w/compile.py", Node::file(0o644, python::COMPILE))?;
-    script.write_fragment(&mut out)?;
-    for (number, fragment) in fragments.iter().enumerate() {
-        let mut tree = Tree::default();
-        each_file(
-            store.reader(fragment)?,
-            |path| path.ends_with(".py"),
-            |path, content| Ok(tree.insert(&format!("w/{number}/{path}"), Node::file(0o644, content))?),
-        )?;
-        tree.write_fragment(&mut out)?;
-    }
-    out.write_all(&crate::oci::END_MARKER)?;
-    Ok(out.into_inner().map_err(std::io::IntoInnerError::into_error)?)
-}
-
-/// Cuts what the compile step left, `out/<number>/var/cache/pycache/…`, into fragments.
-fn keep_compiled(store: &Store, keys: &[Digest], stream: File) -> Result<()> {
-    let mut current: Option<(usize, Tree)> = None;
-    let mut seen = BTreeSet::new();
-    let mut flush = |current: &mut Option<(usize, Tree)>| -> Result<()> {
-        if let Some((number, tree)) = current.take() {
-            anyhow::ensure!(seen.insert(number), "the compile step mixed its outcomes");
-            keep(store, keys.get(number).context("the compile step left too much")?, tree)?;
-        }
-        Ok(())
-    };
-    each_file(
-        stream,
-        |_| true,
-        |path, content| {
-            let rest = path.strip_prefix("out/").and_then(|rest| rest.split_once('/'));
-            let Some((number, place)) = rest.and_then(|(number, place)| Some((number.parse::<usize>().ok()?, place))) else {
-                bail!("the compile step left `{path}`");
-            };
-            if current.as_ref().is_none_or(|(other, _)| *other != number) {
-                flush(&mut current)?;
-                current = Some((number, Tree::default()));
-            }
-            if let Some((_, tree)) = &mut current {
-                tree.insert(place, Node::file(0o644, content))?;
-            }
-            Ok(())
-        },
-    )?;
-    flush(&mut current)?;
-    // A package without modules has an empty fragment.
-    for (_, key) in keys.iter().enumerate().filter(|(number, _)| !seen.contains(number)) {
-        keep(store, key, Tree::default())?;
-    }
-    Ok(())
-}
-
 /// Where the record of a package is kept that its unpacking read.
 fn control_key(recipe: &Recipe) -> Digest {
     Digest::of_value(&("control", recipe.key()))
 }
 
-fn step_environment(more: &[&str]) -> Vec<String> {
+pub(super) fn step_environment(more: &[&str]) -> Vec<String> {
     let epoch = format!("SOURCE_DATE_EPOCH={SOURCE_DATE_EPOCH}");
-    [epoch.as_str(), "PYTHONHASHSEED=0", "PYTHONDONTWRITEBYTECODE=1", "LC_ALL=C.UTF-8", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
-        .iter()
-        .chain(more)
-        .map(|text| (*text).to_owned())
-        .collect()
+    // Where a configure step left the interpreter's own: a third of a process's start.
+    let cache = format!("PYTHONPYCACHEPREFIX=/{}", python::BYTE_CODE);
+    let own =
+        [&epoch, &cache, "PYTHONHASHSEED=0", "PYTHONDONTWRITEBYTECODE=1", "LC_ALL=C.UTF-8", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"];
+    own.iter().chain(more).map(|text| (*text).to_owned()).collect()
 }
 
 pub(super) fn tar_of(store: &Store, tree: &Tree) -> Result<tempfile::NamedTempFile> {
@@ -448,7 +380,11 @@ pub(super) fn tar_of(store: &Store, tree: &Tree) -> Result<tempfile::NamedTempFi
 const LARGEST_FILE: u64 = 512 << 20;
 
 /// Calls `each` for the regular files of a tar stream whose normal path is wanted.
-fn each_file(stream: impl Read, wanted: impl Fn(&str) -> bool, mut each: impl FnMut(&str, Vec<u8>) -> Result<()>) -> Result<()> {
+pub(super) fn each_file(
+    stream: impl Read,
+    wanted: impl Fn(&str) -> bool,
+    mut each: impl FnMut(&str, Vec<u8>) -> Result<()>,
+) -> Result<()> {
     let mut archive = tar::Archive::new(std::io::BufReader::with_capacity(1 << 18, stream));
     archive.set_ignore_zeros(true);
     for entry in archive.entries()? {

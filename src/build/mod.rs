@@ -2,6 +2,7 @@
 //! an executor runs the few steps that must run.
 
 mod base;
+mod byte_code;
 mod check;
 mod difference;
 mod emulation;
@@ -50,8 +51,8 @@ pub struct Builder {
     pub engine: Arc<dyn Executor>,
     pub architecture: String,
     pub ui: Ui,
-    /// References of images that only steps ran on; they go when the build ends.
-    pub steps: Arc<std::sync::Mutex<BTreeSet<String>>>,
+    /// References of images that only steps run on, each loaded once; they go when the build ends.
+    pub steps: Arc<tokio::sync::Mutex<BTreeSet<String>>>,
     /// Permits of one MiB each, so that archives unpacked at once fit in [`MEMORY`].
     pub memory: Arc<tokio::sync::Semaphore>,
     /// Steps run on one core, so that a difference would be seen.
@@ -198,7 +199,7 @@ impl Builder {
 
     /// Images that steps ran on go when nothing follows.
     async fn remove_step_images(&self) -> Result<()> {
-        let steps = std::mem::take(&mut *self.steps.lock().expect("never poisoned"));
+        let steps = std::mem::take(&mut *self.steps.lock().await);
         for reference in steps {
             self.engine.remove_image(&reference).await?;
         }

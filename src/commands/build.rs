@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 pub async fn run(context: &Context, options: &Build) -> Result<()> {
     let outputs = options.output.iter().map(|text| Output::parse(text)).collect::<Result<Vec<_>, _>>()?;
+    context.ask_early();
     let mut environment = environment(context, &options.request).await?;
     super::base::meant(context, &environment, options.request.base.as_deref(), options.locked).await?;
     let mut how = How {

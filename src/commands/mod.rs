@@ -60,7 +60,8 @@ use crate::ui::{Stage, Ui};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use tokio::task::JoinHandle;
 
 /// What every command gets.
 pub struct Context {
@@ -68,16 +69,31 @@ pub struct Context {
     pub store: Store,
     pub json: bool,
     pub offline: bool,
+    /// The engine, being asked what it is since [`Context::ask_early`].
+    early: Mutex<Option<JoinHandle<Result<Docker>>>>,
 }
 
 impl Context {
+    /// Asks the engine what it is while other things are read; who wants it next takes the answer.
+    pub fn ask_early(&self) {
+        if Self::has_engine() {
+            *self.early.lock().expect("never poisoned") = Some(tokio::spawn(Docker::connect()));
+        }
+    }
+    async fn docker(&self) -> Result<Docker> {
+        let early = self.early.lock().expect("never poisoned").take();
+        match early {
+            Some(asked) => asked.await?,
+            None => Docker::connect().await,
+        }
+    }
     pub async fn engine(&self) -> Result<Arc<dyn Engine>> {
-        Ok(Arc::new(Docker::connect().await?))
+        Ok(Arc::new(self.docker().await?))
     }
     /// What runs the steps of builds: the engine, or a sandbox where there is to be none.
     pub async fn executor(&self) -> Result<Arc<dyn Executor>> {
         if Self::has_engine() {
-            return Ok(Arc::new(Docker::connect().await?));
+            return Ok(Arc::new(self.docker().await?));
         }
         Ok(Arc::new(Sandbox::new(self.store.root())?))
     }
@@ -186,7 +202,7 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<()> {
     }
     let root = crate::host::store_root()
         .ok_or_else(|| Fault::usage("there is no place for the store").hint("set `HOME` or `XDG_CACHE_HOME`"))?;
-    let context = Context { ui, store: Store::open(&root)?, json: cli.json, offline: cli.offline };
+    let context = Context { ui, store: Store::open(&root)?, json: cli.json, offline: cli.offline, early: Mutex::default() };
     match cli.command {
         Command::Up(options) => up::run(&context, options).await,
         Command::Lock(options) => lock::run(&context, &options).await,

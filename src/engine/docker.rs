@@ -8,21 +8,30 @@ use crate::error::Fault;
 use crate::model::{Digest, ENVIRONMENT_LABEL, EnvironmentId};
 use anyhow::{Context, Result};
 use async_trait::async_trait;
-use bollard::container::LogOutput;
+use bollard::ClientVersion;
+use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::errors::Error as ApiError;
-use bollard::models::{ContainerCreateBody, ExecConfig, HostConfig, ResourcesUlimits};
+use bollard::models::{ContainerCreateBody, ExecConfig, HostConfig, HostConfigLogConfig, ResourcesUlimits, SystemVersion};
 use bollard::query_parameters as query;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::Path;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 
 pub struct Docker {
     api: bollard::Docker,
+    /// What it said of itself.
+    version: SystemVersion,
     /// Where it listens, if that is a socket of this machine.
     socket: Option<String>,
+    /// Containers of steps that are being removed while work goes on.
+    removals: Mutex<JoinSet<Result<()>>>,
+    /// Layers of images by their IDs, which mean the same as long as they are.
+    known: std::sync::Mutex<BTreeMap<String, Vec<Digest>>>,
 }
 
 impl Docker {
@@ -38,28 +47,40 @@ impl Docker {
             Fault::engine(format!("no container engine answers at {place}"))
                 .hint("type `baibox doctor` to see what is missing, or `baibox doctor --fix` to have it mended")
         };
-        let api = match address.as_deref() {
-            Some(socket) if socket.starts_with("unix://") => {
-                bollard::Docker::connect_with_unix(socket, ANSWER_LIMIT, bollard::API_DEFAULT_VERSION)
-            }
+        if let Some(place) = address.as_deref().filter(|place| !place.starts_with("unix://"))
+            && crate::host::variable("DOCKER_HOST").is_none()
+            && (!place.starts_with("tcp://") || place.contains(' '))
+        {
+            return Err(Fault::engine(format!("the Docker context that is chosen leads where baibox cannot go: {place}"))
+                .hint("choose another with `docker context use`, or set `DOCKER_HOST` to a socket: `unix:///…`")
+                .into());
+        }
+        let open = |version: &ClientVersion| match address.as_deref() {
+            None => bollard::Docker::connect_with_unix(DEFAULT_SOCKET, ANSWER_LIMIT, version),
+            Some(socket) if socket.starts_with("unix://") => bollard::Docker::connect_with_unix(socket, ANSWER_LIMIT, version),
             Some(place) if crate::host::variable("DOCKER_HOST").is_none() => {
-                if !place.starts_with("tcp://") || place.contains(' ') {
-                    return Err(Fault::engine(format!(
-                        "the Docker context that is chosen leads where baibox cannot go: {place}"
-                    ))
-                    .hint("choose another with `docker context use`, or set `DOCKER_HOST` to a socket: `unix:///…`")
-                    .into());
-                }
-                bollard::Docker::connect_with_http(place, ANSWER_LIMIT, bollard::API_DEFAULT_VERSION)
+                bollard::Docker::connect_with_http(place, ANSWER_LIMIT, version)
             }
             // With its certificates, as the environment names them.
             _ => bollard::Docker::connect_with_defaults(),
         };
-        let api = api.with_context(unreachable)?;
-        let api = api.negotiate_version().await.with_context(unreachable)?;
+        let api = open(bollard::API_DEFAULT_VERSION).with_context(unreachable)?;
+        // Asked once: an engine runs programs to answer.
+        let version = api.version().await.with_context(unreachable)?;
+        let spoken = version.api_version.as_deref().and_then(client_version);
+        let spoken = spoken.context("the engine does not say which API it speaks").with_context(unreachable)?;
+        let api = if spoken < api.client_version() { open(&spoken).with_context(unreachable)? } else { api };
+        // Those that come from the environment do not take a version.
+        let api = if spoken < api.client_version() { api.negotiate_version().await.with_context(unreachable)? } else { api };
         let socket = address.unwrap_or_else(|| DEFAULT_SOCKET.into()).strip_prefix("unix://").map(str::to_owned);
-        Ok(Self { api, socket })
+        Ok(Self { api, version, socket, removals: Mutex::default(), known: Default::default() })
     }
+}
+
+/// Such as `1.41`.
+fn client_version(text: &str) -> Option<ClientVersion> {
+    let (major, minor) = text.split_once('.')?;
+    Some(ClientVersion { major_version: major.parse().ok()?, minor_version: minor.parse().ok()? })
 }
 
 const DEFAULT_SOCKET: &str = "unix:///var/run/docker.sock";
@@ -68,6 +89,9 @@ const STEP_LABEL: &str = "ai.baibox.step";
 const PROCESS_LABEL: &str = "ai.baibox.process";
 /// Seconds for an answer to begin; bollard's own default.
 const ANSWER_LIMIT: u64 = 120;
+
+/// Bytes of what a step says that are kept for its failure.
+const LAST_WORDS: usize = 64 << 10;
 
 /// An engine may have many images, and each is asked about by itself.
 const ASKED_AT_ONCE: usize = 8;
@@ -138,11 +162,21 @@ async fn save(mut stream: impl Stream<Item = Result<Bytes, ApiError>> + Unpin, p
     Ok(())
 }
 
+fn ended_badly(step: &Step, code: i64, said: &str) -> anyhow::Error {
+    anyhow::anyhow!("the step `{}` ended with {code}; it said last:\n{}", step.name, said.trim_end())
+}
+
+async fn remove(api: &bollard::Docker, container: &str) -> Result<()> {
+    let options = query::RemoveContainerOptions { force: true, v: true, ..Default::default() };
+    unless_absent(api.remove_container(container, Some(options)).await)
+        .with_context(|| format!("the engine does not remove the container `{container}`"))?;
+    Ok(())
+}
+
 #[async_trait]
 impl Executor for Docker {
     async fn architecture(&self) -> Result<String> {
-        let version = self.api.version().await.context("the engine does not say what it is")?;
-        version.arch.context("the engine does not say its architecture")
+        self.version.arch.clone().context("the engine does not say its architecture")
     }
 
     async fn image(&self, reference: &str) -> Result<Option<HeldImage>> {
@@ -163,12 +197,24 @@ impl Executor for Docker {
 
     async fn images(&self) -> Result<Vec<HeldImage>> {
         let list = self.api.list_images(None::<query::ListImagesOptions>).await.context("the engine does not list its images")?;
-        let asked = futures_util::stream::iter(list).map(|summary| async move { self.image(&summary.id).await });
+        let asked = futures_util::stream::iter(list).map(|summary| async move {
+            let known = self.known.lock().expect("never poisoned").get(&summary.id).cloned();
+            let held = match known {
+                Some(diff_ids) => Some(HeldImage { id: summary.id, references: summary.repo_tags, diff_ids }),
+                None => self.image(&summary.id).await?,
+            };
+            if let Some(held) = &held {
+                self.known.lock().expect("never poisoned").insert(held.id.clone(), held.diff_ids.clone());
+            }
+            anyhow::Ok(held)
+        });
         let held: Vec<_> = asked.buffered(ASKED_AT_ONCE).try_collect().await?;
         Ok(held.into_iter().flatten().collect())
     }
 
     async fn remove_image(&self, reference: &str) -> Result<()> {
+        // Containers may stand on it.
+        self.settle().await?;
         unless_absent(self.api.remove_image(reference, None::<query::RemoveImageOptions>, None).await)
             .with_context(|| format!("the engine does not remove the image `{reference}`"))?;
         Ok(())
@@ -215,8 +261,16 @@ impl Executor for Docker {
             .iter()
             .map(|(name, value)| ResourcesUlimits { name: Some(name.clone()), soft: Some(*value), hard: Some(*value) })
             .collect();
+        let streams = matches!(step.output, Output::Stream { .. });
         let body = ContainerCreateBody {
             image: Some(step.image.clone()),
+            attach_stdin: Some(streams),
+            attach_stdout: Some(streams),
+            attach_stderr: Some(streams),
+            open_stdin: Some(streams),
+            stdin_once: Some(streams),
+            // Namespaces as with the network `none`, without the program that sets one up: half of a start.
+            network_disabled: Some(streams && !step.network && step.beside.is_none()),
             user: Some("0:0".into()),
             entrypoint: Some(Vec::new()),
             cmd: Some(step.command.clone()),
@@ -234,6 +288,8 @@ impl Executor for Docker {
                 },
                 binds: Some(step.binds.clone()),
                 ulimits: Some(ulimits),
+                // A log would be a second copy of the stream.
+                log_config: streams.then(|| HostConfigLogConfig { typ: Some("none".into()), config: None }),
                 ..HostConfig::default()
             }),
             ..ContainerCreateBody::default()
@@ -243,13 +299,24 @@ impl Executor for Docker {
             .create_container(None::<query::CreateContainerOptions>, body)
             .await
             .with_context(|| format!("the engine cannot make a container for `{}`", step.name))?;
-        let outcome = self.drive_step(step, &created.id, output).await;
+        let outcome = match &step.output {
+            Output::Stream { end } => self.talk(step, &created.id, end, output).await,
+            _ => self.drive_step(step, &created.id, output).await,
+        };
+        if streams && outcome.is_ok() {
+            let (api, id) = (self.api.clone(), created.id);
+            self.removals.lock().await.spawn(async move { remove(&api, &id).await });
+            return Ok(());
+        }
         let removed = self.remove_container(&created.id).await;
         outcome?;
         removed
     }
 
     async fn sweep_steps(&self, own: bool) -> Result<()> {
+        if own {
+            self.settle().await?;
+        }
         let filters = [("label".to_owned(), vec![STEP_LABEL.to_owned()])].into_iter().collect();
         let options = query::ListContainersOptions { all: true, filters: Some(filters), ..Default::default() };
         let list = self.api.list_containers(Some(options)).await.context("the engine does not list its containers")?;
@@ -268,8 +335,7 @@ impl Executor for Docker {
 #[async_trait]
 impl Engine for Docker {
     async fn facts(&self) -> Result<Facts> {
-        let (info, kind) = tokio::try_join!(async { self.api.info().await.map_err(anyhow::Error::from) }, self.kind())
-            .context("the engine does not say what it is")?;
+        let (info, kind) = (self.api.info().await.context("the engine does not say what it is")?, self.kind());
         let containerd_store =
             info.driver_status.iter().flatten().any(|pair| pair.iter().any(|word| word.contains("io.containerd.snapshotter")));
         // Podman makes up an ID for every answer; daemons of one host may have the same, and never one root.
@@ -326,7 +392,7 @@ impl Engine for Docker {
     }
 
     async fn ask_health(&self, environment: &EnvironmentId) -> Result<bool> {
-        let (Kind::Podman, Some(socket)) = (self.kind().await?, &self.socket) else { return Ok(false) };
+        let (Kind::Podman, Some(socket)) = (self.kind(), &self.socket) else { return Ok(false) };
         let healthchecks = Healthchecks::at(socket)?;
         for container in self.containers(environment).await? {
             if container.state == "running" && container.health == "starting" {
@@ -389,10 +455,7 @@ impl Engine for Docker {
     }
 
     async fn remove_container(&self, id: &str) -> Result<()> {
-        let options = query::RemoveContainerOptions { force: true, v: true, ..Default::default() };
-        unless_absent(self.api.remove_container(id, Some(options)).await)
-            .with_context(|| format!("the engine does not remove the container `{id}`"))?;
-        Ok(())
+        remove(&self.api, id).await
     }
 
     async fn networks(&self, environment: &EnvironmentId) -> Result<Vec<String>> {
@@ -432,9 +495,81 @@ impl Engine for Docker {
 
 impl Docker {
     /// Podman names its own parts behind the same interface.
-    async fn kind(&self) -> Result<Kind> {
-        let parts = self.api.version().await?.components.unwrap_or_default();
-        Ok(if parts.iter().any(|part| part.name.starts_with("Podman")) { Kind::Podman } else { Kind::Docker })
+    fn kind(&self) -> Kind {
+        let mut parts = self.version.components.iter().flatten();
+        if parts.any(|part| part.name.starts_with("Podman")) { Kind::Podman } else { Kind::Docker }
+    }
+
+    /// Waits for removals that are under way.
+    async fn settle(&self) -> Result<()> {
+        let mut removals = self.removals.lock().await;
+        while let Some(removed) = removals.join_next().await {
+            removed??;
+        }
+        Ok(())
+    }
+
+    /// Waits until a container has ended.
+    async fn exit_code(&self, id: &str) -> Result<i64, ApiError> {
+        match self.api.wait_container(id, None::<query::WaitContainerOptions>).next().await {
+            Some(Ok(answer)) => Ok(answer.status_code),
+            Some(Err(ApiError::DockerContainerWaitError { code, .. })) => Ok(code),
+            Some(Err(error)) => Err(error),
+            None => Ok(-1),
+        }
+    }
+
+    /// Gives a container its standard input and takes its output, which spares files in it and the way of archives.
+    async fn talk(&self, step: &Step, id: &str, end: &str, output: &Path) -> Result<()> {
+        let failed = || format!("the step `{}` did not run", step.name);
+        let options =
+            query::AttachContainerOptions { stream: true, stdin: true, stdout: true, stderr: true, ..Default::default() };
+        let AttachContainerResults { output: mut said, mut input } =
+            self.api.attach_container(id, Some(options)).await.with_context(failed)?;
+        self.api.start_container(id, None::<query::StartContainerOptions>).await.with_context(failed)?;
+        let sending = async {
+            if let Some(place) = &step.stdin {
+                tokio::io::copy_buf(
+                    &mut tokio::io::BufReader::with_capacity(1 << 18, tokio::fs::File::open(place).await?),
+                    &mut input,
+                )
+                .await?;
+            }
+            input.shutdown().await
+        };
+        let receiving = async {
+            let mut file =
+                tokio::fs::File::create(output).await.with_context(|| format!("cannot create `{}`", output.display()))?;
+            let (mut tail, mut errors) = (Vec::new(), Vec::new());
+            while let Some(message) = said.next().await {
+                match message.context("the engine broke off")? {
+                    LogOutput::StdOut { message } => {
+                        file.write_all(&message).await?;
+                        tail.extend_from_slice(&message[message.len().saturating_sub(end.len())..]);
+                        tail.drain(..tail.len().saturating_sub(end.len()));
+                    }
+                    other => {
+                        errors.extend_from_slice(&other.into_bytes());
+                        errors.drain(..errors.len().saturating_sub(LAST_WORDS));
+                    }
+                }
+            }
+            file.flush().await?;
+            anyhow::Ok((tail == end.as_bytes(), errors))
+        };
+        // Where it ends before it has read all, it says why.
+        let (sent, received) = tokio::join!(sending, receiving);
+        let (whole, errors) = received.with_context(failed)?;
+        if whole {
+            return Ok(());
+        }
+        let code = self.exit_code(id).await.with_context(failed)?;
+        if code == 0 {
+            sent.with_context(failed)?;
+        }
+        let said = String::from_utf8_lossy(&errors);
+        let last = said.lines().rev().take(100).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>();
+        Err(ended_badly(step, code, &last.join("\n")))
     }
 
     async fn drive_step(&self, step: &Step, id: &str, output: &Path) -> Result<()> {
@@ -446,19 +581,13 @@ impl Docker {
             self.api.upload_to_container(id, Some(options), body).await.with_context(failed)?;
         }
         self.api.start_container(id, None::<query::StartContainerOptions>).await.with_context(failed)?;
-        let ended = self.api.wait_container(id, None::<query::WaitContainerOptions>).next().await;
-        let code = match ended {
-            Some(Ok(answer)) => answer.status_code,
-            Some(Err(ApiError::DockerContainerWaitError { code, .. })) => code,
-            Some(Err(error)) => return Err(error).with_context(failed),
-            None => -1,
-        };
+        let code = self.exit_code(id).await.with_context(failed)?;
         if code != 0 {
             let said = self.last_log(id, 100).await?;
-            anyhow::bail!("the step `{}` ended with {code}; it said last:\n{}", step.name, said.trim_end());
+            return Err(ended_badly(step, code, &said));
         }
         match &step.output {
-            Output::Nothing => Ok(()),
+            Output::Nothing | Output::Stream { .. } => Ok(()),
             Output::Everything => save(Box::pin(self.api.export_container(id)), output).await,
             Output::Folder(path) => {
                 let options = query::DownloadFromContainerOptions { path: path.clone() };

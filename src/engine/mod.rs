@@ -72,6 +72,8 @@ pub struct Step {
     pub environment: Vec<String>,
     /// A file with a tar stream that is unpacked at `/` before the command runs.
     pub input: Option<std::path::PathBuf>,
+    /// A file that is the command's standard input, where its output is a stream.
+    pub stdin: Option<std::path::PathBuf>,
     pub network: bool,
     /// Container whose network the command shares.
     pub beside: Option<String>,
@@ -79,7 +81,7 @@ pub struct Step {
     pub binds: Vec<String>,
     /// Name and hard value of resource limits to ask for.
     pub ulimits: BTreeMap<String, i64>,
-    /// What is read back as tar stream when the command has ended well.
+    /// What is read back when the command has ended well.
     pub output: Output,
 }
 
@@ -87,10 +89,13 @@ pub struct Step {
 pub enum Output {
     #[default]
     Nothing,
-    /// One folder of the container.
+    /// One folder of the container, as tar stream.
     Folder(String),
-    /// The whole file system.
+    /// The whole file system, as tar stream.
     Everything,
+    /// The command's standard output, which is whole if these are its last bytes. Nothing else is
+    /// waited for then: neither the exit code nor that the container is gone.
+    Stream { end: String },
 }
 
 /// State of one container of an environment.

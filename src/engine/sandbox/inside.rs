@@ -83,18 +83,24 @@ fn run(folder: &Path) -> Result<()> {
         command.args(["--setenv", name, value]);
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    let status = command.args(["--chdir", "/", "--"]).args(&bundle.command).stdin(Stdio::null()).status();
-    let status = status.context("cannot run `bwrap`")?;
+    command.args(["--chdir", "/", "--"]).args(&bundle.command).stdin(match &bundle.stdin {
+        Some(place) => File::open(place).with_context(|| format!("cannot open `{}`", place.display()))?.into(),
+        None => Stdio::null(),
+    });
+    let create = || File::create(&bundle.into).with_context(|| format!("cannot write `{}`", bundle.into.display()));
+    if matches!(bundle.output, Output::Stream { .. }) {
+        command.stdout(create()?);
+    }
+    let status = command.status().context("cannot run `bwrap`")?;
     ensure!(status.success(), "the command ended with {status}");
     let place = match &bundle.output {
-        Output::Nothing => return Ok(()),
+        Output::Nothing | Output::Stream { .. } => return Ok(()),
         Output::Everything => "/",
         Output::Folder(place) => place,
     };
     let mut packing = child("pack", &root, [OsStr::new(place)])?;
     let mut stream = packing.0.stdout.take().context("`pack` has no output")?;
-    let mut into = File::create(&bundle.into).with_context(|| format!("cannot write `{}`", bundle.into.display()))?;
-    io::copy(&mut stream, &mut into)?;
+    io::copy(&mut stream, &mut create()?)?;
     packing.wait_for("pack")
 }
 

@@ -39,9 +39,10 @@ struct Bundle {
     layers: Vec<PathBuf>,
     command: Vec<String>,
     environment: Vec<String>,
+    stdin: Option<PathBuf>,
     network: bool,
     output: Output,
-    /// Where the output's tar stream goes.
+    /// Where the output goes.
     into: PathBuf,
 }
 
@@ -153,6 +154,7 @@ impl Executor for Sandbox {
             layers: image.diff_ids.iter().map(|diff_id| self.layer(diff_id)).chain(step.input.clone()).collect(),
             command: step.command.clone(),
             environment: step.environment.clone(),
+            stdin: step.stdin.clone(),
             network: step.network,
             output: step.output.clone(),
             into: output.to_owned(),
