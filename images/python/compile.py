@@ -79,6 +79,8 @@ def main():
     if os.environ.get("PYTHONHASHSEED") != "0":
         sys.exit("PYTHONHASHSEED must be 0: the order of sets is part of the byte code")
     warnings.simplefilter("ignore")
+    # Maintainer scripts may run beside it, and more waits for them.
+    os.nice(10)
     most, running = len(os.sched_getaffinity(0)), {}
 
     def gather():

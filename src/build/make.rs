@@ -90,6 +90,7 @@ impl Builder {
         match recipe {
             Recipe::DebianSkeleton => Ok(debian::database::skeleton()),
             Recipe::DebianBase => Ok(debian::database::base()),
+            Recipe::Unpacked { .. } => Ok(Tree::default()),
             Recipe::BaseRecord { layers } => self.base_record(recipes, layers).await,
             Recipe::Deb { deb, options } => {
                 let bytes = self.deb(deb).await?;

@@ -14,9 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct Asked<'a> {
     pub image: &'a str,
     pub environment: &'a str,
-    /// Key of the configured packages that they are for.
+    /// Key of what their modules are compiled on.
     pub on: Digest,
-    /// Key of those that source distributions are built on.
+    /// Key of the configured packages that source distributions are built on.
     pub built_on: Digest,
 }
 

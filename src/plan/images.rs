@@ -29,7 +29,13 @@ pub fn plan(release: &Release, metadata: &BTreeMap<String, Metadata>) -> Result<
     let wanted = release.images.iter().map(|image| wanted(release, image, metadata, &known, &python));
     let mut plan = Plan::new(&format!("baibox.local/{}", release.branch), wanted.collect::<Result<Vec<_>>>()?);
     plan.recipes.extend(record.filter(|_| !plan.images.is_empty()));
-    // What is compiled stands on these, and no image has them.
+    // What steps stand on and no image has, modules on these, source distributions on those.
+    for recipe in known.values().filter_map(|packages| packages.unpacked.clone()) {
+        let key = recipe.key();
+        if plan.recipes.values().any(|other| matches!(other, Recipe::ByteCode { on, .. } if *on == key)) {
+            plan.recipes.insert(key, recipe);
+        }
+    }
     if let Some(compiler) = compiler.filter(|compiler| {
         plan.recipes.values().any(|recipe| compiler.python().is_some_and(|key| recipe.depends_on().contains(key)))
     }) {
@@ -70,6 +76,8 @@ fn record(release: &Release) -> Option<(Digest, Recipe)> {
 struct Packages {
     parts: Vec<Part>,
     layers: Vec<Vec<Digest>>,
+    /// The first set before its configure step.
+    unpacked: Option<Recipe>,
     /// Key of the topmost configure step.
     configured: Option<Digest>,
     /// Keys of all configure steps, the topmost first.
@@ -82,6 +90,11 @@ impl Packages {
     /// What Python runs on.
     fn python(&self) -> Option<&Digest> {
         self.cpython.as_ref().map(|part| &part.key).or(self.configured.as_ref())
+    }
+
+    /// What modules are compiled on: Debian's interpreter runs before it is configured, beside that step.
+    fn compiler(&self) -> Option<Digest> {
+        self.cpython.as_ref().map(|part| part.key.clone()).or_else(|| self.unpacked.as_ref().map(Recipe::key))
     }
 }
 
@@ -119,6 +132,9 @@ fn add(release: &Release, below: Packages, name: &str) -> Result<Packages> {
     all.layers.push(parts.iter().map(|part| part.key.clone()).collect());
     all.parts.extend(parts);
     if !never {
+        if first {
+            all.unpacked = Some(Recipe::Unpacked { layers: all.layers.clone() });
+        }
         let part = Part::new(next, Recipe::DebianConfigured { below: all.layers.clone(), again: !first || base.is_some() });
         all.configured = Some(part.key.clone());
         all.steps.insert(0, part.key.clone());
@@ -145,10 +161,10 @@ fn python_packages<'a>(
     let mut asked = Vec::new();
     for image in &release.images {
         let Some(environment) = &image.environment else { continue };
-        let on = known[&image.packages[..1]].python().cloned().with_context(|| {
+        let base = &known[&image.packages[..1]];
+        let (on, built_on) = base.compiler().zip(compiler.unwrap_or(base).python().cloned()).with_context(|| {
             Fault::new(format!("the image `{}` has Python packages, but its first package set is not configured", image.name))
         })?;
-        let built_on = compiler.and_then(Packages::python).unwrap_or(&on).clone();
         asked.push(changed::Asked { image: &image.name, environment, on, built_on });
     }
     let lock = release.python_lock.as_ref().context("the release has no Python lock")?;

@@ -49,13 +49,15 @@ pub enum Recipe {
     Deb { deb: LockedDeb, options: Options },
     /// dpkg's record of unpacked packages, by their keys, on top of what a configure step left.
     DebianDatabase { packages: Vec<Digest>, below: Option<Digest> },
+    /// Packages that are unpacked and not configured, for steps that need no more; in no image, and empty.
+    Unpacked { layers: Vec<Vec<Digest>> },
     /// What the maintainer scripts changed on the fragments below, in order.
     DebianConfigured { below: Vec<Vec<Digest>>, again: bool },
     /// One wheel, installed.
     Wheel { name: String, version: String, input: Input, python: String },
     /// One source distribution, built to a wheel on configured packages and installed.
     Sdist { name: String, version: String, input: Input, python: String, builders: Vec<Input>, on: Digest },
-    /// Byte code of another fragment's modules, compiled by the Python of configured packages.
+    /// Byte code of another fragment's modules, compiled by the Python of packages that need only be unpacked.
     ByteCode { of: Digest, on: Digest },
     /// Removes a package of the layers below, but for what packages that stay have, too.
     Without { package: Digest, stay: Vec<Digest>, python: String },
@@ -88,7 +90,7 @@ impl Recipe {
     /// Recipes whose fragments must be there before: what runs on an image needs all of it.
     pub fn depends_on(&self) -> Vec<Digest> {
         match self {
-            Self::DebianConfigured { below, .. } => below.concat(),
+            Self::DebianConfigured { below: layers, .. } | Self::Unpacked { layers } => layers.concat(),
             Self::BaseRecord { layers } => layers.clone(),
             Self::Sdist { on, .. } | Self::Cpython { on, .. } => vec![on.clone()],
             Self::ByteCode { of, on } => vec![on.clone(), of.clone()],
@@ -104,6 +106,7 @@ impl Recipe {
             self,
             Self::ByteCode { .. }
                 | Self::DebianConfigured { .. }
+                | Self::Unpacked { .. }
                 | Self::BaseRecord { .. }
                 | Self::DebianDatabase { .. }
                 | Self::Account { .. }
@@ -147,6 +150,7 @@ impl Recipe {
             Self::Wheel { name, version, .. } | Self::Sdist { name, version, .. } => format!("{name} {version}"),
             Self::DebianDatabase { packages, .. } => format!("dpkg database of {} packages", packages.len()),
             Self::DebianConfigured { .. } => "configured packages".into(),
+            Self::Unpacked { .. } => "unpacked packages".into(),
             Self::ByteCode { .. } => "byte code".into(),
             Self::Without { .. } => "removal".into(),
             Self::VirtualEnvironment { python, .. } => format!("virtual environment for Python {python}"),
@@ -192,6 +196,10 @@ impl Rank {
             Self::Links => "links to sources",
             Self::Files => "files",
         }
+    }
+    /// Engines know a layer by all below it too, so what fewer images have never comes below what more have.
+    fn level(self) -> Self {
+        if self == Self::LargeWheels { Self::Wheels } else { self }
     }
     /// Small things that change often. Where they begin, an image stands on what no other has, so engines
     /// unpack them for each image alone, layer by layer: one layer takes the least time.
@@ -286,7 +294,9 @@ impl Plan {
         }
         for (index, image) in wanted.into_iter().enumerate() {
             let mut mine: Vec<_> = layers.iter().filter(|((_, set, _), _)| set.contains(&index)).collect();
-            mine.sort_by_key(|((rank, set, _), fragments)| (*rank, std::cmp::Reverse(set.len()), set.clone(), &fragments[0]));
+            mine.sort_by_key(|((rank, set, _), fragments)| {
+                (rank.level(), std::cmp::Reverse(set.len()), set.clone(), *rank, &fragments[0])
+            });
             let layers: Vec<LayerPlan> = mine
                 .into_iter()
                 .map(|((_, set, alone), fragments)| {
@@ -316,9 +326,10 @@ impl Plan {
         plan
     }
 
-    /// The layers of a base: what a configure step stood on, what it changed, and an interpreter on that.
+    /// The layers of a base: what was unpacked; or what a configure step stood on, what it changed, and an interpreter on that.
     pub fn base(recipes: &BTreeMap<Digest, Recipe>, on: &Digest) -> Option<Vec<Vec<Digest>>> {
         match recipes.get(on) {
+            Some(Recipe::Unpacked { layers }) => Some(layers.clone()),
             Some(Recipe::DebianConfigured { below, .. }) => Some(below.iter().cloned().chain([vec![on.clone()]]).collect()),
             Some(Recipe::Cpython { on: below, .. }) => {
                 Some(Self::base(recipes, below)?.into_iter().chain([vec![on.clone()]]).collect())
@@ -330,8 +341,8 @@ impl Plan {
     /// The interpreter of a base, which steps on it run.
     pub fn interpreter(recipes: &BTreeMap<Digest, Recipe>, on: &Digest) -> Option<Interpreter> {
         match recipes.get(on) {
-            Some(Recipe::DebianConfigured { below, .. }) => {
-                let lowest = below.first().and_then(|keys| recipes.get(keys.first()?));
+            Some(Recipe::DebianConfigured { below: layers, .. } | Recipe::Unpacked { layers }) => {
+                let lowest = layers.first().and_then(|keys| recipes.get(keys.first()?));
                 let of_image = matches!(lowest, Some(Recipe::BaseLayer { .. }));
                 Some(if of_image { Interpreter::of_image() } else { Interpreter::debian() })
             }
@@ -425,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_package_is_a_layer_of_its_own_with_its_byte_code_below_the_others() {
+    fn a_large_package_is_a_layer_of_its_own_with_its_byte_code_below_others_of_the_same_images() {
         let part = |rank, title| Part::new(rank, files(title));
         let (large, base) = (part(Rank::LargeWheels, "large"), Digest::of(b"base"));
         let code = Part::new(Rank::LargeWheels, Recipe::ByteCode { of: large.key.clone(), on: base });
@@ -437,9 +448,9 @@ mod tests {
         let wanted = vec![image("a", &[&small, &own, &large, &code, &other]), image("b", &[&large, &code, &other, &small])];
         let plan = Plan::new("x", wanted);
         let titles = |index: usize| plan.images[index].layers.iter().map(|layer| layer.title.as_str()).collect::<Vec<_>>();
-        let both = ["large (2 for 2 images)", "other (1 for 2 images)"];
-        assert_eq!(titles(0), [&both[..], &["own (1 for 1 images)", "Python packages (1 for 2 images)"]].concat());
-        assert_eq!(titles(1), [&both[..], &["Python packages (1 for 2 images)"]].concat());
+        let both = ["large (2 for 2 images)", "other (1 for 2 images)", "Python packages (1 for 2 images)"];
+        assert_eq!(titles(0), [&both[..], &["own (1 for 1 images)"]].concat());
+        assert_eq!(titles(1), both);
     }
 
     #[test]
