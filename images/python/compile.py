@@ -11,15 +11,18 @@ names among them. A process that compiled something else before gives other
 bytes, so each chunk gets a process of its own, forked from one that compiles
 nothing, and its modules come in the same order. Cores take chunks as they get free.
 """
-import importlib.util
 import marshal
 import os
 import select
 import sys
 import warnings
 
+# What `importlib.util` hands on; an interpreter without byte code of its own starts faster without that.
+from _frozen_importlib_external import MAGIC_NUMBER
+from _imp import source_hash
+
 # By PEP 552: validity hangs on the source's hash, which nobody checks.
-UNCHECKED = importlib.util.MAGIC_NUMBER + (0b01).to_bytes(4, "little")
+UNCHECKED = MAGIC_NUMBER + (0b01).to_bytes(4, "little")
 
 
 def chunks(stream):
@@ -42,7 +45,7 @@ def byte_code(path, source):
         code = compile(source, f"/{path}", "exec", dont_inherit=True)
     except (SyntaxError, ValueError, OverflowError, RecursionError):
         return None
-    return UNCHECKED + importlib.util.source_hash(source) + marshal.dumps(code)
+    return UNCHECKED + source_hash(int.from_bytes(MAGIC_NUMBER, "little"), source) + marshal.dumps(code)
 
 
 def outcome(number, modules):

@@ -42,7 +42,8 @@ impl Builder {
         let step = Step {
             name: "compile".into(),
             image,
-            command: [&interpreter.program(), "-c", python::COMPILE].map(String::from).to_vec(),
+            // Without site's modules, which it does not use.
+            command: [&interpreter.program(), "-S", "-c", python::COMPILE].map(String::from).to_vec(),
             environment: step_environment(&[]),
             stdin: Some(input.path().to_owned()),
             output: Output::Stream { end: END.into() },
@@ -174,7 +175,7 @@ mod tests {
     /// As a step runs it, with this host's interpreter.
     fn python(input: &[u8], cores: &str) -> std::io::Result<Vec<u8>> {
         let mut command = Command::new("taskset");
-        command.args(["--cpu-list", cores, "python3", "-c", python::COMPILE]).env("PYTHONHASHSEED", "0");
+        command.args(["--cpu-list", cores, "python3", "-S", "-c", python::COMPILE]).env("PYTHONHASHSEED", "0");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_vec());
         let writing = std::thread::spawn(move || stdin.write_all(&input));

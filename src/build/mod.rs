@@ -6,6 +6,7 @@ mod byte_code;
 mod check;
 mod difference;
 mod emulation;
+mod load;
 mod make;
 mod report;
 mod resolve;
@@ -21,16 +22,15 @@ pub use report::{LayerReport, Made};
 pub use resolve::glibc;
 
 use crate::debian::Mirror;
-use crate::engine::{Executor, HeldImage, is_gone};
+use crate::engine::Executor;
 use crate::error::Fault;
 use crate::fetch::{Fetcher, OFFLINE_HINT};
 use crate::model::{Digest, Platform};
-use crate::oci::{Image, Layer, Node, Tree, write_archive};
+use crate::oci::{Image, Layer, Node, Tree};
 use crate::plan::{ImagePlan, LayerPlan, Plan};
 use crate::store::{Store, StoreLock, was_corrupt};
 use crate::ui::Ui;
 use anyhow::{Context, Result};
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -40,9 +40,6 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// MiB that unpacked archives may take together.
 pub const MEMORY: u32 = 96;
-
-/// Archives that an engine gets at the same time.
-const SENT_AT_ONCE: usize = 2;
 
 /// What building needs of the world.
 #[derive(Clone)]
@@ -294,46 +291,6 @@ impl Builder {
         Ok(layer)
     }
 
-    /// Loads the images that the engine lacks, without the layers that it has.
-    async fn load(&self, images: &[Image], told: bool) -> Result<(usize, u64)> {
-        let mut lacking = Vec::new();
-        let asked = images.iter().map(|image| self.engine.image(&image.reference));
-        for (image, held) in images.iter().zip(futures_util::future::try_join_all(asked).await?) {
-            if !held.is_some_and(|held| is_same(&held, image)) {
-                lacking.push(image.clone());
-            }
-        }
-        if lacking.is_empty() {
-            return Ok((0, 0));
-        }
-        let stage = told.then(|| self.ui.stage("load"));
-        let mut chains = BTreeSet::new();
-        for held in self.engine.images().await? {
-            for end in 1..=held.diff_ids.len() {
-                chains.insert(held.diff_ids[..end].to_vec());
-            }
-        }
-        let sent = match self.send_apart(&lacking, &chains).await {
-            Ok(bytes) => Some(bytes),
-            Err(error) if was_corrupt(&error) || is_gone(&error) => return Err(error),
-            Err(_) => None,
-        };
-        let bytes = match sent {
-            Some(bytes) if self.all_held(&lacking).await? => bytes,
-            _ => {
-                // Refused, or accepted and broken: everything goes once more, whole.
-                let all = layers_to_send(&lacking, &BTreeSet::new());
-                self.send(&lacking, &all).await?;
-                anyhow::ensure!(self.all_held(&lacking).await?, "the engine took the images, but does not hold them");
-                all.values().sum()
-            }
-        };
-        if let Some(stage) = stage {
-            stage.done(&format!("{} images, {} sent", lacking.len(), crate::ui::bytes(bytes)));
-        }
-        Ok((lacking.len(), bytes))
-    }
-
     /// Nothing is left to do for these: the engine has them, or else the store.
     async fn all_kept(&self, images: &[(String, Image)]) -> Result<bool> {
         if self.engine.keeps_images() {
@@ -341,48 +298,6 @@ impl Builder {
         }
         let mut parts = images.iter().flat_map(|(_, image)| &image.layers).flat_map(|layer| &layer.fragments);
         Ok(parts.all(|part| self.store.has(part)))
-    }
-
-    async fn all_held(&self, images: impl IntoIterator<Item = &Image>) -> Result<bool> {
-        let asked = images.into_iter().map(|image| async {
-            anyhow::Ok(self.engine.image(&image.reference).await?.is_some_and(|held| is_same(&held, image)))
-        });
-        Ok(futures_util::future::try_join_all(asked).await?.into_iter().all(|held| held))
-    }
-
-    /// An engine unpacks layer after layer, so each image goes by itself, as soon as the one is there that brings
-    /// what it stands on. Gives the bytes of layers.
-    async fn send_apart(&self, images: &[Image], chains: &BTreeSet<Vec<Digest>>) -> Result<u64> {
-        let mut waiting = shipments(images, chains);
-        let (mut arrived, mut bytes) = (vec![false; waiting.len()], 0);
-        let mut under_way = FuturesUnordered::new();
-        loop {
-            let ready = |shipment: &Shipment| shipment.after.is_none_or(|other| arrived[other]);
-            while under_way.len() < SENT_AT_ONCE
-                && let Some(place) = waiting.iter().position(ready)
-            {
-                let Shipment { place, layers, .. } = waiting.remove(place);
-                bytes += layers.values().sum::<u64>();
-                under_way.push(async move {
-                    self.send(&images[place..=place], &layers).await?;
-                    anyhow::Ok(place)
-                });
-            }
-            match under_way.next().await {
-                Some(place) => arrived[place?] = true,
-                None => return Ok(bytes),
-            }
-        }
-    }
-
-    async fn send(&self, images: &[Image], layers: &BTreeMap<Digest, u64>) -> Result<String> {
-        let (store, images, layers) = (self.store.clone(), images.to_vec(), layers.clone());
-        self.engine
-            .load(Box::new(move |mut out| {
-                let left_out = |layer: &Layer| !layers.contains_key(&layer.diff_id);
-                write_archive(&mut out, &images, left_out, |digest| store.reader(digest))
-            }))
-            .await
     }
 }
 
@@ -400,57 +315,4 @@ fn folders_of(folders: &mut Tree, fragment: &[u8]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn is_same(held: &HeldImage, image: &Image) -> bool {
-    held.id == image.id().as_str() || held.id == image.manifest_digest().as_str()
-}
-
-/// An image on its way to the engine.
-#[derive(Debug, PartialEq, Eq)]
-struct Shipment {
-    /// The image, by its place among all.
-    place: usize,
-    /// The image that brings the layers below.
-    after: Option<usize>,
-    /// What remains to be sent, with sizes.
-    layers: BTreeMap<Digest, u64>,
-}
-
-/// Each image after the one that has most of its layers, of several the smallest first; the largest first of what
-/// can go at any time.
-fn shipments(images: &[Image], chains: &BTreeSet<Vec<Digest>>) -> Vec<Shipment> {
-    let alone = |place: usize| layers_to_send(&images[place..=place], chains).values().sum::<u64>();
-    let mut order: Vec<usize> = (0..images.len()).collect();
-    order.sort_by_key(|place| alone(*place));
-    let mut shipments: Vec<Shipment> = Vec::new();
-    for place in order {
-        let diff_ids = images[place].diff_ids();
-        let shared =
-            |other: usize| diff_ids.iter().zip(images[other].diff_ids()).take_while(|(one, other)| *one == other).count();
-        let known = (0..=diff_ids.len()).rev().find(|end| *end == 0 || chains.contains(&diff_ids[..*end])).unwrap_or(0);
-        let all = shipments.iter().rev().map(|earlier| (shared(earlier.place), earlier.place));
-        let best = all.max_by_key(|(shared, _)| *shared);
-        let best = best.filter(|(shared, _)| *shared > known);
-        let there = best.map_or(known, |(shared, _)| shared);
-        let mut layers = layers_to_send(&images[place..=place], chains);
-        layers.retain(|diff_id, _| !diff_ids[..there].contains(diff_id));
-        shipments.push(Shipment { place, after: best.map(|(_, other)| other), layers });
-    }
-    shipments.sort_by_key(|shipment| std::cmp::Reverse(shipment.layers.values().sum::<u64>()));
-    shipments
-}
-
-/// The layers whose chain the engine does not have, with their sizes.
-fn layers_to_send(images: &[Image], chains: &BTreeSet<Vec<Digest>>) -> BTreeMap<Digest, u64> {
-    let mut absent = BTreeMap::new();
-    for image in images {
-        let diff_ids = image.diff_ids();
-        for (index, layer) in image.layers.iter().enumerate() {
-            if !chains.contains(&diff_ids[..=index]) {
-                absent.insert(layer.diff_id.clone(), layer.size);
-            }
-        }
-    }
-    absent
 }

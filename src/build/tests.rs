@@ -179,39 +179,3 @@ async fn a_step_that_the_host_cannot_run_says_what_is_missing_and_what_can_be_ma
     let text = crate::error::render(&builder.on(Platform::Arm64).build(&plan, true).await.unwrap_err());
     assert!(!text.contains("emulator"), "{text}");
 }
-
-#[test]
-fn an_image_is_sent_after_the_one_that_brings_its_lower_layers_and_the_largest_first() {
-    let layer = |name: &str| {
-        let mut tree = Tree::default();
-        tree.insert(name, Node::file(0o644, name.repeat(1000))).unwrap();
-        let mut bytes = Vec::new();
-        tree.write_fragment(&mut bytes).unwrap();
-        Layer::assemble(name, vec![Digest::of(&bytes)], |_| Ok(&bytes[..])).unwrap()
-    };
-    let image = |name: &str, layers: &[&str]| {
-        Image::new(format!("x/{name}:1"), "amd64", &Settings::default(), layers.iter().map(|name| layer(name)).collect())
-    };
-    let images = [
-        image("large", &["base", "stem", "branch", "l1", "l2-which-is-long"]),
-        image("small", &["base", "stem"]),
-        image("middle", &["base", "stem", "branch", "m"]),
-        image("other", &["alone", "o"]),
-        image("twin", &["base", "stem"]),
-    ];
-    let chains = [vec![layer("base").diff_id]].into();
-    let of = |names: &[&str]| -> BTreeMap<Digest, u64> {
-        names.iter().map(|name| layer(name)).map(|layer| (layer.diff_id, layer.size)).collect()
-    };
-    let sent = shipments(&images, &chains);
-    let check = |place: usize, after: Option<usize>, names: &[&str]| {
-        let expected = Shipment { place, after, layers: of(names) };
-        assert!(sent.contains(&expected), "{expected:?} in {sent:#?}");
-    };
-    check(1, None, &["stem"]);
-    check(4, Some(1), &[]);
-    check(2, Some(1), &["branch", "m"]);
-    check(0, Some(2), &["l1", "l2-which-is-long"]);
-    check(3, None, &["alone", "o"]);
-    assert_eq!(sent.iter().map(|shipment| shipment.place).next(), Some(0));
-}
