@@ -72,6 +72,11 @@ def output(command, **options):
 
 def layers(images, into=None):
     """Diff IDs of all layers of these images, with the size of their tar streams; `into` gets the streams."""
+    return {chain[-1]: size for chain, size in chains(images, into).items()}
+
+
+def chains(images, into=None):
+    """The same by the diff IDs of a layer and all below it, as engines with overlay2 tell layers apart."""
     sizes, links, small = {}, {}, {}
     child = subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE)
     with tarfile.open(fileobj=child.stdout, mode="r|") as archive:
@@ -91,8 +96,8 @@ def layers(images, into=None):
     found = {}
     for image in json.loads(small["manifest.json"]):
         diff_ids = json.loads(small[image["Config"]])["rootfs"]["diff_ids"]
-        for diff_id, place in zip(diff_ids, image["Layers"]):
-            found[diff_id] = sizes[links.get(place, place)]
+        for end, place in enumerate(image["Layers"], 1):
+            found[tuple(diff_ids[:end])] = sizes[links.get(place, place)]
     return found
 
 
