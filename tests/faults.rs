@@ -360,10 +360,10 @@ fn an_engine_that_dies_while_it_takes_images_is_told_and_gets_them_when_it_is_ba
     assert!(text.contains("no container engine answers at unix://"), "{text}");
 
     daemon.start();
-    // Every byte that is sent is verified: what the store has is whole.
+    // Every byte that is sent is verified: what the store has is whole. Images that it has taken stay.
     let (code, text) = run(&mut baibox(&build, &daemon.socket()));
     assert_eq!(code, Some(0), "{text}");
-    assert!(text.starts_with("load: 9 images") && !text.contains("build:"), "{text}");
+    assert!(text.starts_with("load: ") && !text.contains("build:"), "{text}");
     assert_eq!(run(&mut baibox(&build, &daemon.socket())), (Some(0), String::new()), "nothing is left to do");
     let (code, text) = run(&mut baibox(&["delete", &id, "--yes", "--force"], &daemon.socket()));
     assert_eq!(code, Some(0), "{text}");

@@ -50,7 +50,9 @@ pub fn script() -> String {
     // mawk and dpkg itself must be configured before base-files can be, which
     // the dependencies alone do not say (debootstrap knows it by heart too).
     // bash adds itself to `/etc/shells`, which on bullseye debianutils makes.
+    // Podman gives containers accounts of its own where nobody made any.
     let steps = r#"
+rm -f /etc/passwd /etc/group
 [ -e /usr/bin/awk ] || ln -s mawk /usr/bin/awk
 [ -e /etc/localtime ] || ln -s /usr/share/zoneinfo/UTC /etc/localtime
 dpkg --force-depends --configure base-passwd libc6 dpkg perl-base mawk
