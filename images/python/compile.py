@@ -10,6 +10,7 @@ Byte code marks what the compiling process refers to more than once, interned
 names among them. A process that compiled something else before gives other
 bytes, so each chunk gets a process of its own, forked from one that compiles
 nothing, and its modules come in the same order. Cores take chunks as they get free.
+Names in this file are among them, so another text of it is another recipe version.
 """
 import marshal
 import os
@@ -90,7 +91,7 @@ def main():
         """What a process has written, until one has ended."""
         while True:
             for reading in select.select(list(running), [], [])[0]:
-                child, parts = running[reading]
+                child, first, parts = running[reading]
                 part = os.read(reading, 1 << 20)
                 if part:
                     parts.append(part)
@@ -99,7 +100,7 @@ def main():
                 del running[reading]
                 _, status = os.waitpid(child, 0)
                 if status != 0:
-                    sys.exit(f"a compilation ended with the status {status}")
+                    sys.exit(f"{first} and what follows: the compilation ended with the status {status}")
                 sys.stdout.buffer.writelines(parts)
                 return
 
@@ -107,7 +108,7 @@ def main():
         if len(running) == most:
             gather()
         reading, child = start(number, modules)
-        running[reading] = child, []
+        running[reading] = child, modules[0][0], []
     while running:
         gather()
     sys.stdout.buffer.write(b"end\n")

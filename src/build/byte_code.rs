@@ -115,8 +115,10 @@ fn keep_compiled(store: &Store, keys: &[Digest], chunks: &[usize], mut stream: i
             break;
         }
         let (number, count) = numbers(&head)?;
-        let asked = awaited.get_mut(usize::try_from(number)?).context("the compile step left too much")?;
-        ensure!(std::mem::take(asked), "the compile step gave the same twice");
+        let asked = awaited
+            .get_mut(usize::try_from(number)?)
+            .with_context(|| format!("the compile step gave chunk {number}, which it was not asked for"))?;
+        ensure!(std::mem::take(asked), "the compile step gave chunk {number} twice");
         let place = chunks[usize::try_from(number)?];
         let tree = trees.entry(place).or_default();
         for _ in 0..count {
@@ -134,8 +136,10 @@ fn keep_compiled(store: &Store, keys: &[Digest], chunks: &[usize], mut stream: i
             keep(store, &keys[place], trees.remove(&place).unwrap_or_default())?;
         }
     }
-    ensure!(awaited.iter().all(|awaited| !awaited), "the compile step left something out");
-    Ok(())
+    match awaited.iter().position(|awaited| *awaited) {
+        Some(number) => bail!("the compile step left chunk {number} out"),
+        None => Ok(()),
+    }
 }
 
 fn line(stream: &mut impl BufRead) -> Result<String> {
@@ -245,9 +249,9 @@ mod tests {
         };
         check("", "within a line");
         check("end", "within a line");
-        check("end\n", "left something out");
-        check("0 0\n0 0\nend\n", "the same twice");
-        check("2 0\nend\n", "too much");
+        check("end\n", "left chunk 0 out");
+        check("0 0\n0 0\nend\n", "chunk 0 twice");
+        check("2 0\nend\n", "chunk 2, which it was not asked for");
         check("0\n", "said \"0\"");
         check("0 1\n5 a.pyc\nabc", "within `a.pyc`");
         check("0 1\n5\n", "said \"5\"");
