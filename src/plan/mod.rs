@@ -8,17 +8,18 @@ mod images;
 
 pub use images::{DEVELOPER, DEVELOPER_ID, plan};
 
-use crate::debian::{LockedDeb, Options};
+use crate::debian::{LockedDeb, Options, configure};
 use crate::model::Digest;
 use crate::oci::Settings;
-use crate::python::Interpreter;
 use crate::python::editable::Metadata;
+use crate::python::{self, Interpreter};
 use crate::release::BaseLayer;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 /// Raised when the code that makes fragments changes what it makes.
-const RECIPE_VERSION: u32 = 7;
+const RECIPE_VERSION: u32 = 8;
 
 /// A file that is fetched: name, size and digest; where from is the host's business.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -85,7 +86,21 @@ pub struct PlannedFile {
 
 impl Recipe {
     pub fn key(&self) -> Digest {
-        Digest::of_value(&(RECIPE_VERSION, self))
+        Digest::of_value(&(RECIPE_VERSION, self, self.program()))
+    }
+    /// The digest of baibox's own program that its step runs, whose text tells in what it makes.
+    pub fn program(&self) -> Option<&'static Digest> {
+        static COMPILE: LazyLock<Digest> = LazyLock::new(|| Digest::of(python::COMPILE.as_bytes()));
+        static BUILD_WHEELS: LazyLock<Digest> = LazyLock::new(|| Digest::of(python::BUILD_WHEELS.as_bytes()));
+        static CONFIGURE: LazyLock<Digest> = LazyLock::new(|| Digest::of(configure::script().as_bytes()));
+        static CONFIGURE_ON_TOP: LazyLock<Digest> = LazyLock::new(|| Digest::of(configure::script_on_top().as_bytes()));
+        match self {
+            Self::ByteCode { .. } => Some(&COMPILE),
+            Self::Sdist { .. } => Some(&BUILD_WHEELS),
+            Self::DebianConfigured { again: false, .. } => Some(&CONFIGURE),
+            Self::DebianConfigured { again: true, .. } => Some(&CONFIGURE_ON_TOP),
+            _ => None,
+        }
     }
     /// Recipes whose fragments must be there before: what runs on an image needs all of it.
     pub fn depends_on(&self) -> Vec<Digest> {
