@@ -7,7 +7,7 @@ mod fire;
 
 use baibox::debian::{self, Database, DebianError, Options};
 use baibox::oci::{Node, Tree, compare};
-use baibox::python::{Layout, PythonLock, build, pex, requirement, uv, wheel};
+use baibox::python::{Layout, PythonLock, build, marshal, pex, requirement, uv, wheel};
 use baibox::source;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -249,6 +249,29 @@ fn wheels() {
         zip(&files, zip::CompressionMethod::Stored)
     };
     under_fire("their files", &[Vec::new()], inside, install);
+}
+
+#[test]
+fn byte_code() {
+    const PROGRAM: &str = "import json, marshal, sys; from importlib.util import MAGIC_NUMBER; \
+        code = compile(open(json.__file__).read(), 'm', 'exec'); \
+        sys.stdout.buffer.write(MAGIC_NUMBER + bytes(12) + marshal.dumps(code))";
+    let made = std::process::Command::new("python3").args(["-X", "utf8", "-c", PROGRAM]).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let any = |random: &mut StdRng, mut bytes: Vec<u8>| {
+        change(random, &mut bytes);
+        bytes
+    };
+    under_fire("byte code", &[made.stdout], any, |bytes| {
+        let mut once = bytes.to_vec();
+        let taken = marshal::unmark(&mut once).is_ok();
+        if taken {
+            let mut again = once.clone();
+            marshal::unmark(&mut again).unwrap();
+            assert!(again == once && once.len() == bytes.len());
+        }
+        taken
+    });
 }
 
 #[test]

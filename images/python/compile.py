@@ -3,14 +3,13 @@
 Standard input has chunks of modules, one after the other: a line `NUMBER COUNT`, then
 for each module a line `SIZE PATH` and its bytes. Standard output gets for each chunk,
 in any order, a line `NUMBER COUNT`, then for each module that compiles a line `SIZE PATH`,
-with the path below PYTHONPYCACHEPREFIX, and its byte code; after all of them a line `end`.
+with the path below PYTHONPYCACHEPREFIX, and its byte code; after all of them the line that
+is the first argument.
 Tracebacks name the module's path from the root.
 
-Byte code marks what the compiling process refers to more than once, interned
-names among them. A process that compiled something else before gives other
-bytes, so each chunk gets a process of its own, forked from one that compiles
-nothing, and its modules come in the same order. Cores take chunks as they get free.
-Names in this file are among them, so another text of it is another recipe version.
+Byte code marks what its process refers to more than once, interned names among them, and
+so tells what else that process did. Whoever reads it here takes the needless marks away.
+Each chunk gets a process of its own; cores take chunks as they get free.
 """
 import marshal
 import os
@@ -111,7 +110,7 @@ def main():
         running[reading] = child, modules[0][0], []
     while running:
         gather()
-    sys.stdout.buffer.write(b"end\n")
+    sys.stdout.buffer.write(b"%s\n" % os.fsencode(sys.argv[1]))
     sys.stdout.buffer.flush()
 
 

@@ -7,6 +7,7 @@ mod error;
 pub mod index;
 pub mod interpreter;
 pub mod lock;
+pub mod marshal;
 pub mod pex;
 #[cfg(test)]
 mod real;
