@@ -3,7 +3,7 @@
 use super::Builder;
 use super::tasks::{self, Task};
 use crate::debian;
-use crate::engine::{Output, Step};
+use crate::engine::{Output, STEP_IMAGES, Step};
 use crate::model::{Digest, SOURCE_DATE_EPOCH};
 use crate::oci::{Image, Node, Settings, Stacked, Tree};
 use crate::plan::{Input, Plan, Recipe};
@@ -218,14 +218,14 @@ impl Builder {
         // Builds of one store take turns; those of others must not take this one's image away.
         let store = self.store.root().to_string_lossy();
         let tag = Digest::of_value(&(store, assembled.iter().map(|layer| &layer.diff_id).collect::<Vec<_>>()));
-        let reference = format!("baibox.local/step:{}", tag.short());
+        let reference = format!("{STEP_IMAGES}{}", tag.short());
         // Called the engine's own, so that any engine runs it: what is in it tells the kernel to emulate.
         let architecture = self.engine.architecture().await?;
         let image = Image::new(reference.clone(), &architecture, &Settings::default(), assembled);
         let mut steps = self.steps.lock().await;
-        if !steps.contains(&reference) {
+        if !steps.contains_key(&reference) {
             self.load(&[image], false).await?;
-            steps.insert(reference.clone());
+            steps.insert(reference.clone(), false);
         }
         drop(steps);
         Ok(reference)

@@ -51,9 +51,14 @@ pub struct Builder {
     pub cpython: Arc<crate::python::standalone::Source>,
     pub engine: Arc<dyn Executor>,
     pub architecture: String,
+    /// The architecture is what the engine said at another time; it is asked before anything is made.
+    pub assumed: bool,
     pub ui: Ui,
-    /// References of images that only steps run on, each loaded once; they go when the build ends.
-    pub steps: Arc<tokio::sync::Mutex<BTreeSet<String>>>,
+    /// References of images that only steps run on, each loaded once, and whether the next build's steps would, too.
+    /// They go when the build ends.
+    pub steps: Arc<tokio::sync::Mutex<BTreeMap<String, bool>>>,
+    /// Those that the next build's steps would run on stay: sending one takes longer than many a step.
+    pub keep_steps: bool,
     /// Permits of one MiB each, so that archives unpacked at once fit in [`MEMORY`].
     pub memory: Arc<tokio::sync::Semaphore>,
     /// Steps run on one core, so that a difference would be seen.
@@ -61,6 +66,11 @@ pub struct Builder {
     /// Nothing that is built or read is pruned while a builder is there.
     pub lease: Option<Arc<StoreLock>>,
 }
+
+/// The engine has not the architecture that was assumed.
+#[derive(Debug, thiserror::Error)]
+#[error("the engine has another architecture than it had")]
+pub struct AnotherArchitecture;
 
 /// What a recipe gave: its folders, and everything else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +86,8 @@ pub struct Outcome {
     pub fragments_made: usize,
     pub images_loaded: usize,
     pub bytes_sent: u64,
+    /// References of images that steps ran on, where those stay.
+    pub steps: BTreeSet<String>,
 }
 
 impl Outcome {
@@ -88,7 +100,7 @@ impl Outcome {
 impl Builder {
     /// The same, for images of another platform: the engine runs their steps by emulation.
     pub fn on(&self, platform: Platform) -> Self {
-        Self { architecture: platform.architecture().to_owned(), ..self.clone() }
+        Self { architecture: platform.architecture().to_owned(), assumed: false, ..self.clone() }
     }
 
     /// The fragment of a recipe, if it was made before and is still there.
@@ -110,14 +122,14 @@ impl Builder {
             outcome => outcome,
         };
         // Not before the images are loaded: they stand on the layers that steps ran on.
-        let removed = self.remove_step_images().await;
-        let outcome = outcome.map_err(|error| emulation::explained(error, plan, &self.architecture));
-        outcome.and_then(|outcome| removed.map(|()| outcome))
+        let kept = self.remove_step_images(outcome.is_ok()).await;
+        let outcome = outcome.map_err(|error| emulation::explained(error, plan, &self.architecture))?;
+        Ok(Outcome { steps: kept?, ..outcome })
     }
 
     async fn build_once(&self, plan: &Plan, store_only: bool) -> Result<Outcome> {
         if store_only {
-            let outcome = self.make_images(plan).await?;
+            let ((), outcome) = tokio::try_join!(self.ask_architecture(), self.make_images(plan))?;
             self.mark_used(plan)?;
             return Ok(outcome);
         }
@@ -134,14 +146,23 @@ impl Builder {
             }
             return Ok(Outcome { images, ..Outcome::default() });
         }
-        let mut outcome = self.make_images(plan).await?;
+        let ((), mut outcome) = tokio::try_join!(self.ask_architecture(), self.make_images(plan))?;
+        let (builder, owned) = (self.clone(), plan.clone());
+        let marking = tokio::task::spawn_blocking(move || builder.mark_used(&owned));
         if self.engine.keeps_images() {
             let images: Vec<Image> = outcome.images.iter().map(|(_, image)| image.clone()).collect();
             (outcome.images_loaded, outcome.bytes_sent) = self.load(&images, true).await?;
         }
-        self.mark_used(plan)?;
+        marking.await??;
         self.store.record_action(&whole, &outcome.images)?;
         Ok(outcome)
+    }
+
+    async fn ask_architecture(&self) -> Result<()> {
+        if self.assumed && self.engine.architecture().await? != self.architecture {
+            return Err(AnotherArchitecture.into());
+        }
+        Ok(())
     }
 
     /// `prune --older-than` counts from here.
@@ -159,11 +180,10 @@ impl Builder {
         self.can_be_had(plan, &missing)?;
         let mut outcome = Outcome { fragments_made: missing.len(), ..Outcome::default() };
         if !missing.is_empty() {
-            self.engine.sweep_steps(false).await?;
             self.store.sweep()?;
             let stage = self.ui.stage("build");
             stage.length(missing.len() as u64);
-            self.make(plan, &missing, &stage).await?;
+            tokio::try_join!(self.engine.sweep_steps(false), self.make(plan, &missing, &stage))?;
             stage.done(&format!("{} of {} fragments made", missing.len(), plan.recipes.len()));
         }
         for image in &plan.images {
@@ -198,13 +218,15 @@ impl Builder {
         Ok(tokio::task::spawn_blocking(move || store.lock("build")).await??)
     }
 
-    /// Images that steps ran on go when nothing follows.
-    async fn remove_step_images(&self) -> Result<()> {
+    /// Images that steps ran on go when nothing follows; gives those that stay.
+    async fn remove_step_images(&self, may_stay: bool) -> Result<BTreeSet<String>> {
         let steps = std::mem::take(&mut *self.steps.lock().await);
-        for reference in steps {
-            self.engine.remove_image(&reference).await?;
+        let may_stay = may_stay && self.keep_steps && self.engine.keeps_images();
+        let (kept, gone): (BTreeMap<_, _>, BTreeMap<_, _>) = steps.into_iter().partition(|(_, next)| *next && may_stay);
+        for reference in gone.keys() {
+            self.engine.remove_image(reference).await?;
         }
-        Ok(())
+        Ok(kept.into_keys().collect())
     }
 
     /// Recipes that must be made: those of layers that are not there, and what they stand on.

@@ -15,8 +15,10 @@ pub(super) fn builder(folder: &std::path::Path) -> (Builder, Arc<Fake>) {
         cpython: Arc::new(crate::python::standalone::Source::Base("http://127.0.0.1:1".into())),
         engine: engine.clone(),
         architecture: "amd64".into(),
+        assumed: false,
         ui: Ui::new(true),
         steps: Arc::default(),
+        keep_steps: false,
         memory: Arc::new(tokio::sync::Semaphore::new(MEMORY as usize)),
         one_core: false,
         lease: None,
@@ -178,4 +180,59 @@ async fn a_step_that_the_host_cannot_run_says_what_is_missing_and_what_can_be_ma
     engine.world().refuses.insert("run_step", "no space left on device".into());
     let text = crate::error::render(&builder.on(Platform::Arm64).build(&plan, true).await.unwrap_err());
     assert!(!text.contains("emulator"), "{text}");
+}
+
+#[tokio::test]
+async fn what_byte_code_is_compiled_on_stays_for_the_next_build_where_that_is_asked_for() {
+    let plan = |text: &str| {
+        let file = PlannedFile { mode: 0o644, content: text.to_owned() };
+        let base = Recipe::DebianSkeleton;
+        let on = Recipe::Unpacked { layers: vec![vec![base.key()]] };
+        let modules = Recipe::Files { title: "modules".into(), files: [("a.py".to_owned(), file)].into() };
+        let code = Recipe::ByteCode { of: modules.key(), on: on.key() };
+        let parts = [(Rank::Packages, base), (Rank::Wheels, on), (Rank::Wheels, modules), (Rank::Wheels, code)];
+        let parts = parts.map(|(rank, recipe)| Part::new(rank, recipe)).into();
+        Plan::new("x", vec![Wanted { name: "a".into(), parts, settings: Settings::default() }])
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (builder, engine) = builder(folder.path());
+    // Of Python 3.9, and nothing but None.
+    engine.world().step_output = b"0 1\n17 a.pyc\na\r\r\n\0\0\0\0\0\0\0\0\0\0\0\0N".to_vec();
+    let on_steps = || {
+        let images = engine.world().images.clone();
+        images.into_iter().flat_map(|image| image.references).filter(|name| name.starts_with("baibox.local/step:")).collect()
+    };
+    let outcome = builder.build(&plan("1"), false).await.unwrap();
+    assert_eq!((outcome.steps, on_steps()), (BTreeSet::new(), BTreeSet::new()));
+
+    let keeping = Builder { keep_steps: true, ..builder.clone() };
+    let outcome = keeping.build(&plan("2"), false).await.unwrap();
+    assert_eq!((outcome.steps.len(), &outcome.steps), (1, &on_steps()));
+    engine.world().calls.clear();
+    let again = keeping.build(&plan("3"), false).await.unwrap();
+    assert_eq!(again.steps, outcome.steps);
+    let loads = engine.world().calls.iter().filter(|call| call.starts_with("load")).count();
+    assert_eq!(loads, 1, "the image itself: {:?}", engine.world().calls);
+
+    // A build that fails leaves none.
+    engine.world().step_output.clear();
+    keeping.build(&plan("4"), false).await.unwrap_err();
+    assert_eq!(on_steps(), BTreeSet::new());
+}
+
+#[tokio::test]
+async fn an_assumed_architecture_is_asked_for_before_anything_is_loaded_and_not_where_nothing_is_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let (builder, engine) = builder(folder.path());
+    let other = Builder { architecture: "arm64".into(), assumed: true, ..builder.clone() };
+    for store_only in [true, false] {
+        let error = other.build(&plan(&["one"]), store_only).await.unwrap_err();
+        assert!(error.is::<AnotherArchitecture>(), "{error:#}");
+    }
+    assert!(engine.world().images.is_empty());
+    let right = Builder { assumed: true, ..builder };
+    right.build(&plan(&["one"]), false).await.unwrap();
+    engine.world().calls.clear();
+    right.build(&plan(&["one"]), false).await.unwrap();
+    assert!(engine.world().calls.iter().all(|call| !call.starts_with("architecture")));
 }

@@ -1,6 +1,6 @@
 use super::output::{self, Output};
 use super::{Context, platform, python, request};
-use crate::build::{Builder, MEMORY, Outcome};
+use crate::build::{AnotherArchitecture, Builder, MEMORY, Outcome};
 use crate::cli::{Build, One, Request};
 use crate::debian::{self, DebianError, Mirror};
 use crate::environment::Environment;
@@ -121,7 +121,8 @@ pub async fn images(context: &Context, environment: &mut Environment, locked: bo
 pub async fn images_as(context: &Context, environment: &mut Environment, how: &How) -> Result<Outcome> {
     let How { locked, store_only, verbose, .. } = *how;
     let (mut release, mut lock) = self::locked(environment)?;
-    let builder = builder(context).await?;
+    let assumed = context.architecture_of(environment).filter(|_| how.platform.is_none());
+    let builder = Builder { keep_steps: !store_only, ..builder_on(context, assumed).await? };
     if !store_only && builder.engine.keeps_images() {
         context.at_home(environment).await?;
     }
@@ -129,18 +130,25 @@ pub async fn images_as(context: &Context, environment: &mut Environment, how: &H
         lock.write(&environment.lock_file())?;
     }
     meet_requirements(context, environment, &builder.on(Platform::LOCKED), &mut release, &mut lock, locked).await?;
+    let assumed = builder.assumed;
     let platform = how.platform.map_or_else(|| Platform::parse(&builder.architecture), Ok)?;
     if platform::complete(context, &release, &mut lock, platform, locked).await? {
         lock.write(&environment.lock_file())?;
     }
     lock.apply_on(&mut release, platform);
     python::at_hand(context, &release).await?;
-    let builder = builder.on(platform);
+    let builder = Builder { assumed, ..builder.on(platform) };
     let plan = |folder: &Path, release: &Release| plan_of(folder, release, &how.only);
     let planned = plan(&environment.folder, &release)?;
     let report = if verbose { builder.report(&planned) } else { Vec::new() };
     let made = builder.build(&planned, store_only).await;
     let outcome = match made {
+        Err(error) if error.is::<AnotherArchitecture>() => {
+            if let Some(home) = &mut environment.home {
+                home.architecture = Some(builder.engine.architecture().await?);
+            }
+            return Box::pin(images_as(context, environment, how)).await;
+        }
         Err(error) if debian::is_gone(&error) && !locked => {
             replace_gone(context, &builder, &mut release, &mut lock, platform, &error).await?;
             lock.write(&environment.lock_file())?;
@@ -169,9 +177,9 @@ pub async fn images_as(context: &Context, environment: &mut Environment, how: &H
     });
     lock.sources = futures_util::future::try_join_all(commits).await?.into_iter().collect();
     lock.write(&environment.lock_file())?;
-    if !store_only && environment.images != references {
+    if !store_only && (environment.images != references || !environment.superseded.is_superset(&outcome.steps)) {
         let earlier = std::mem::replace(&mut environment.images, references);
-        environment.superseded.extend(earlier.into_values());
+        environment.superseded.extend(earlier.into_values().chain(outcome.steps.iter().cloned()));
         let current: Vec<String> = environment.images.values().cloned().collect();
         environment.superseded.retain(|reference| !current.contains(reference));
         environment.save(&context.store)?;
@@ -289,23 +297,37 @@ pub fn locked(environment: &Environment) -> Result<(Release, Lock)> {
 
 /// What building needs, from this host's configuration.
 pub async fn builder(context: &Context) -> Result<Builder> {
+    builder_on(context, None).await
+}
+
+/// The same; with an architecture that the engine need not be asked for first.
+async fn builder_on(context: &Context, assumed: Option<String>) -> Result<Builder> {
     let lease = context.store.lease()?;
-    Ok(Builder { lease: Some(Arc::new(lease)), ..builder_without_lease(context).await? })
+    Ok(Builder { lease: Some(Arc::new(lease)), ..leaseless(context, assumed).await? })
 }
 
 /// For who holds the store in another way.
 pub async fn builder_without_lease(context: &Context) -> Result<Builder> {
+    leaseless(context, None).await
+}
+
+async fn leaseless(context: &Context, assumed: Option<String>) -> Result<Builder> {
     let engine = context.executor().await?;
     Ok(Builder {
+        assumed: assumed.is_some(),
+        architecture: match assumed {
+            Some(architecture) => architecture,
+            None => engine.architecture().await?,
+        },
         store: context.store.clone(),
         fetcher: context.fetcher()?,
         mirror: Arc::new(Mirror::of_host()),
         index: Arc::new(python_index(context).await?),
         cpython: Arc::new(crate::python::standalone::Source::of_host()),
-        architecture: engine.architecture().await?,
         engine,
         ui: context.ui.clone(),
         steps: Arc::default(),
+        keep_steps: false,
         memory: Arc::new(tokio::sync::Semaphore::new(MEMORY as usize)),
         one_core: false,
         lease: None,

@@ -26,9 +26,16 @@ impl Context {
         }
     }
 
+    /// The architecture of the environment's engine as it was when that was made, if it still is where it was.
+    pub fn architecture_of(&self, environment: &Environment) -> Option<String> {
+        let home = environment.home.as_ref().filter(|home| Self::has_engine() && home.address == host::engine_address())?;
+        home.architecture.clone()
+    }
+
     /// The engine that a new environment is made on.
     pub async fn home(&self) -> Result<Home> {
-        Ok(Home { engine: self.engine().await?.facts().await?.id, address: host::engine_address() })
+        let facts = self.engine().await?.facts().await?;
+        Ok(Home { engine: facts.id, address: host::engine_address(), architecture: Some(facts.architecture) })
     }
 }
 
@@ -61,7 +68,7 @@ mod tests {
         let environment: Environment = serde_json::from_value(value).unwrap();
         let facts = Fake::default().facts().await.unwrap();
         let check = |engine: &str, address: Option<&str>, says: &[&str]| {
-            let home = Home { engine: engine.into(), address: address.map(String::from) };
+            let home = Home { engine: engine.into(), address: address.map(String::from), architecture: None };
             match same(&environment, &home, Some("unix:///here".into()), &facts) {
                 Ok(()) => assert!(says.is_empty()),
                 Err(fault) => {

@@ -1,6 +1,7 @@
 //! The Docker Engine API, also as Podman speaks it. Only this file and those below it name bollard.
 
 mod look;
+mod ping;
 mod steps;
 
 use super::podman::Healthchecks;
@@ -19,13 +20,13 @@ use futures_util::{StreamExt, TryStreamExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::Path;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 use tokio::task::JoinSet;
 
 pub struct Docker {
     api: bollard::Docker,
-    /// What it said of itself.
-    version: SystemVersion,
+    /// What it says of itself, once it was asked.
+    version: OnceCell<SystemVersion>,
     /// Where it listens, if that is a socket of this machine.
     socket: Option<String>,
     /// Containers of steps that are being removed while work goes on.
@@ -64,15 +65,25 @@ impl Docker {
             // With its certificates, as the environment names them.
             _ => bollard::Docker::connect_with_defaults(),
         };
+        let socket = address.clone().unwrap_or_else(|| DEFAULT_SOCKET.into()).strip_prefix("unix://").map(str::to_owned);
         let api = open(bollard::API_DEFAULT_VERSION).with_context(unreachable)?;
-        // Asked once: an engine runs programs to answer.
-        let version = api.version().await.with_context(unreachable)?;
-        let spoken = version.api_version.as_deref().and_then(client_version);
-        let spoken = spoken.context("the engine does not say which API it speaks").with_context(unreachable)?;
+        let version = OnceCell::new();
+        let told = match &socket {
+            Some(socket) => ping::api_version(socket).await,
+            None => None,
+        };
+        let spoken = match told {
+            Some(spoken) => spoken,
+            None => {
+                let answer = api.version().await.with_context(unreachable)?;
+                let spoken = answer.api_version.as_deref().and_then(client_version);
+                version.set(answer)?;
+                spoken.context("the engine does not say which API it speaks").with_context(unreachable)?
+            }
+        };
         let api = if spoken < api.client_version() { open(&spoken).with_context(unreachable)? } else { api };
         // Those that come from the environment do not take a version.
         let api = if spoken < api.client_version() { api.negotiate_version().await.with_context(unreachable)? } else { api };
-        let socket = address.unwrap_or_else(|| DEFAULT_SOCKET.into()).strip_prefix("unix://").map(str::to_owned);
         Ok(Self { api, version, socket, removals: Mutex::default(), known: Default::default() })
     }
 }
@@ -160,7 +171,7 @@ async fn remove(api: &bollard::Docker, container: &str) -> Result<()> {
 #[async_trait]
 impl Executor for Docker {
     async fn architecture(&self) -> Result<String> {
-        self.version.arch.clone().context("the engine does not say its architecture")
+        self.version().await?.arch.clone().context("the engine does not say its architecture")
     }
 
     async fn image(&self, reference: &str) -> Result<Option<HeldImage>> {
@@ -265,7 +276,8 @@ impl Executor for Docker {
 #[async_trait]
 impl Engine for Docker {
     async fn facts(&self) -> Result<Facts> {
-        let (info, kind) = (self.api.info().await.context("the engine does not say what it is")?, self.kind());
+        let asked = async { self.api.info().await.context("the engine does not say what it is") };
+        let (info, kind) = tokio::try_join!(asked, self.kind())?;
         let containerd_store =
             info.driver_status.iter().flatten().any(|pair| pair.iter().any(|word| word.contains("io.containerd.snapshotter")));
         // Podman makes up an ID for every answer; daemons of one host may have the same, and never one root.
@@ -322,7 +334,7 @@ impl Engine for Docker {
     }
 
     async fn ask_health(&self, environment: &EnvironmentId) -> Result<bool> {
-        let (Kind::Podman, Some(socket)) = (self.kind(), &self.socket) else { return Ok(false) };
+        let (Kind::Podman, Some(socket)) = (self.kind().await?, &self.socket) else { return Ok(false) };
         let healthchecks = Healthchecks::at(socket)?;
         for container in self.containers(environment).await? {
             if container.state == "running" && container.health == "starting" {
@@ -425,8 +437,13 @@ impl Engine for Docker {
 
 impl Docker {
     /// Podman names its own parts behind the same interface.
-    fn kind(&self) -> Kind {
-        let mut parts = self.version.components.iter().flatten();
-        if parts.any(|part| part.name.starts_with("Podman")) { Kind::Podman } else { Kind::Docker }
+    async fn kind(&self) -> Result<Kind> {
+        let mut parts = self.version().await?.components.iter().flatten();
+        Ok(if parts.any(|part| part.name.starts_with("Podman")) { Kind::Podman } else { Kind::Docker })
+    }
+
+    /// Asked once, and only where it is needed: an engine runs programs to answer.
+    async fn version(&self) -> Result<&SystemVersion> {
+        self.version.get_or_try_init(|| async { self.api.version().await.context("the engine does not say its version") }).await
     }
 }

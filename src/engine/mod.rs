@@ -63,6 +63,9 @@ pub struct HeldImage {
     pub diff_ids: Vec<Digest>,
 }
 
+/// Images that steps run on are called so; the tag tells the store that they are of, too.
+pub const STEP_IMAGES: &str = "baibox.local/step:";
+
 /// One command in a container that is thrown away, without network.
 #[derive(Clone, Debug, Default)]
 pub struct Step {
@@ -93,7 +96,7 @@ pub enum Output {
     Folder(String),
     /// The whole file system, as tar stream.
     Everything,
-    /// The command's standard output, which is whole if these are its last bytes. Nothing else is
+    /// The command's standard output up to these bytes, which nothing before them has. Nothing else is
     /// waited for then: neither the exit code nor that the container is gone.
     Stream { end: String },
 }

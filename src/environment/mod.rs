@@ -64,7 +64,7 @@ pub struct Environment {
     pub home: Option<Home>,
     /// Image references by image name, as last built.
     pub images: BTreeMap<String, String>,
-    /// References of earlier builds, which go with the environment too.
+    /// References of earlier builds and of what builds' steps run on, which go with the environment too.
     #[serde(default)]
     pub superseded: BTreeSet<String>,
 }
@@ -76,6 +76,9 @@ pub struct Home {
     pub engine: String,
     /// None for the default socket.
     pub address: Option<String>,
+    /// See [`crate::engine::Facts::architecture`].
+    #[serde(default)]
+    pub architecture: Option<String>,
 }
 
 /// The graph of services; the host's GPU, if it has one; services under the debugger.
@@ -159,7 +162,9 @@ pub fn list(store: &Store) -> Result<Vec<Environment>> {
     for entry in std::fs::read_dir(&folder).with_context(|| format!("cannot list `{}`", folder.display()))? {
         let entry = entry?;
         let Some(id) = entry.file_name().to_str().and_then(|name| EnvironmentId::parse(name).ok()) else { continue };
-        let place = PathBuf::from(std::fs::read_to_string(entry.path())?);
+        let path = entry.path();
+        let place = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        let place = PathBuf::from(place);
         if state_folder(&place, &id).join("environment.json").is_file() {
             found.push(Environment::load(&place, &id)?);
         }

@@ -1,6 +1,6 @@
 //! Takes away exactly what belongs to an environment.
 
-use crate::engine::Engine;
+use crate::engine::{Engine, STEP_IMAGES};
 use crate::environment::Environment;
 use crate::model::EnvironmentId;
 use crate::render::REGISTRY;
@@ -91,8 +91,11 @@ impl Strangers {
 
     /// Some images have no container until a session begins, and those of a new build until it is
     /// started. So a release that a stranger runs is not touched; where one has no container that
-    /// would tell its release, and for the agents' helpers, any may be.
+    /// would tell its release, and for the agents' helpers, any may be. What steps run on is of one store.
     fn may_use(&self, reference: &str) -> bool {
+        if reference.starts_with(STEP_IMAGES) {
+            return false;
+        }
         let release = release_of(reference);
         self.images.values().any(|images| {
             let mut releases = images.iter().filter_map(|image| release_of(image)).peekable();

@@ -131,6 +131,8 @@ async fn images_that_another_stores_environment_may_use_stay() {
     assert_eq!((goes.as_slice(), stays.as_slice()), (&mine.map(String::from)[..], &HELPERS.map(String::from)[..]));
     for untold in [&[][..], &["sha256:0123"]] {
         assert_eq!(goes_beside(untold, &mine).await.0, [""; 0], "nothing tells what it was made of");
+        let (goes, _) = goes_beside(untold, &[mine[0], "baibox.local/step:c"]).await;
+        assert_eq!(goes, ["baibox.local/step:c"], "of one store alone");
     }
 }
 

@@ -121,6 +121,9 @@ impl Docker {
                         file.write_all(&message).await?;
                         tail.extend_from_slice(&message[message.len().saturating_sub(end.len())..]);
                         tail.drain(..tail.len().saturating_sub(end.len()));
+                        if tail == end.as_bytes() {
+                            break;
+                        }
                     }
                     other => {
                         errors.extend_from_slice(&other.into_bytes());
