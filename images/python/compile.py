@@ -11,13 +11,13 @@ Byte code marks what its process refers to more than once, interned names among 
 so tells what else that process did. Whoever reads it here takes the needless marks away.
 Each chunk gets a process of its own; cores take chunks as they get free.
 """
+# What `os`, `warnings` and `importlib.util` stand on: the interpreter has no byte code of its own yet, and
+# would compile those first.
+import _warnings
 import marshal
-import os
+import posix
 import select
 import sys
-import warnings
-
-# What `importlib.util` hands on; an interpreter without byte code of its own starts faster without that.
 from _frozen_importlib_external import MAGIC_NUMBER
 from _imp import source_hash
 
@@ -35,14 +35,14 @@ def chunks(stream):
             source = stream.read(int(size))
             if len(source) != int(size):
                 sys.exit("standard input ended within a module")
-            modules.append((os.fsdecode(path), source))
+            modules.append((path, source))
         yield number, modules
 
 
 def byte_code(path, source):
     """None for what the interpreter refuses: packages ship templates and tests for other Pythons as modules."""
     try:
-        code = compile(source, f"/{path}", "exec", dont_inherit=True)
+        code = compile(source, b"/" + path, "exec", dont_inherit=True)
     except (SyntaxError, ValueError, OverflowError, RecursionError):
         return None
     return UNCHECKED + source_hash(int.from_bytes(MAGIC_NUMBER, "little"), source) + marshal.dumps(code)
@@ -52,15 +52,19 @@ def outcome(number, modules):
     found = [(path, code) for path, source in modules if (code := byte_code(path, source)) is not None]
     parts = [b"%d %d\n" % (number, len(found))]
     for path, code in found:
-        place = f"{path[:-len('.py')]}.{sys.implementation.cache_tag}.pyc"
-        parts += [b"%d %s\n" % (len(code), os.fsencode(place)), code]
+        place = b"%s.%s.pyc" % (path[:-len(".py")], sys.implementation.cache_tag.encode())
+        parts += [b"%d %s\n" % (len(code), place), code]
     return b"".join(parts)
+
+
+def named(modules):
+    return f"{modules[0][0].decode(errors='replace')} and what follows"
 
 
 def start(number, modules):
     """A process of its own for a chunk; what it writes can be read from the descriptor."""
-    reading, writing = os.pipe()
-    child = os.fork()
+    reading, writing = posix.pipe()
+    child = posix.fork()
     if child == 0:
         # Nothing of the parent may run on: a fault here is the chunk's own.
         ended = 1
@@ -71,35 +75,35 @@ def start(number, modules):
                     content = content[out.write(content):]
             ended = 0
         except BaseException as error:
-            os.write(2, f"{modules[0][0]} and what follows: {error!r}\n".encode())
+            posix.write(2, f"{named(modules)}: {error!r}\n".encode())
         finally:
-            os._exit(ended)
-    os.close(writing)
+            posix._exit(ended)
+    posix.close(writing)
     return reading, child
 
 
 def main():
-    if os.environ.get("PYTHONHASHSEED") != "0":
+    if posix.environ.get(b"PYTHONHASHSEED") != b"0":
         sys.exit("PYTHONHASHSEED must be 0: the order of sets is part of the byte code")
-    warnings.simplefilter("ignore")
+    _warnings.filters.insert(0, ("ignore", None, Warning, None, 0))
     # Maintainer scripts may run beside it, and more waits for them.
-    os.nice(10)
-    most, running = len(os.sched_getaffinity(0)), {}
+    posix.nice(10)
+    most, running = len(posix.sched_getaffinity(0)), {}
 
     def gather():
         """What a process has written, until one has ended."""
         while True:
             for reading in select.select(list(running), [], [])[0]:
-                child, first, parts = running[reading]
-                part = os.read(reading, 1 << 20)
+                child, chunk, parts = running[reading]
+                part = posix.read(reading, 1 << 20)
                 if part:
                     parts.append(part)
                     continue
-                os.close(reading)
+                posix.close(reading)
                 del running[reading]
-                _, status = os.waitpid(child, 0)
+                _, status = posix.waitpid(child, 0)
                 if status != 0:
-                    sys.exit(f"{first} and what follows: the compilation ended with the status {status}")
+                    sys.exit(f"{chunk}: the compilation ended with the status {status}")
                 sys.stdout.buffer.writelines(parts)
                 return
 
@@ -107,10 +111,10 @@ def main():
         if len(running) == most:
             gather()
         reading, child = start(number, modules)
-        running[reading] = child, modules[0][0], []
+        running[reading] = child, named(modules), []
     while running:
         gather()
-    sys.stdout.buffer.write(b"%s\n" % os.fsencode(sys.argv[1]))
+    sys.stdout.buffer.write(b"%s\n" % sys.argv[1].encode())
     sys.stdout.buffer.flush()
 
 

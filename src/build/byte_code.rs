@@ -59,7 +59,9 @@ impl Builder {
         for key in keys {
             let Recipe::ByteCode { of, .. } = &recipes[key] else { bail!("not byte code") };
             let modules = self.fragment(of).context("the modules to compile are missing")?.content;
-            let record = recipes[of].package().map(|name| Digest::of_value(&("compiled", on, recipes[key].program(), name)));
+            // Of whatever version: as if byte code were of the name.
+            let of_any = |name: &str| Recipe::ByteCode { of: Digest::of(name.as_bytes()), on: on.clone() };
+            let record = recipes[of].package().map(|name| Digest::of_value(&("compiled", of_any(name).key())));
             let mut before: Vec<Compiled> = record.as_ref().and_then(|record| self.store.action(record)).unwrap_or_default();
             before.retain(|one| self.store.has(&one.modules) && self.store.has(&one.byte_code));
             works.push(Work { key: key.clone(), modules, record, before });
@@ -225,6 +227,19 @@ fn keep_compiled(store: &Store, works: &[Work], cut: &Cut, mut stream: impl BufR
         left[place] -= 1;
         if left[place] == 0 {
             whole(place, trees.remove(&place).unwrap_or_default())?;
+        }
+    }
+    Ok(())
+}
+
+/// The same for byte code that was compiled in another way.
+pub(super) fn unmark(tree: &mut Tree) -> Result<()> {
+    let files = tree.iter().filter(|(path, node)| module_of(path).is_some() && matches!(node, Node::File { .. }));
+    for path in files.map(|(path, _)| path.to_owned()).collect::<Vec<_>>() {
+        if let Some(Node::File { mode, uid, gid, content }) = tree.remove(&path) {
+            let mut content = content.to_vec();
+            python::marshal::unmark(&mut content).with_context(|| format!("`{path}` is no byte code"))?;
+            tree.insert(&path, Node::File { mode, uid, gid, content: content.into() })?;
         }
     }
     Ok(())

@@ -18,24 +18,52 @@ policy=/usr/sbin/policy-rc.d
 if [ -e $policy ] || [ -L $policy ]; then mv $policy $policy.own; fi
 printf '#!/bin/sh\nexit 101\n' > $policy
 chmod 755 $policy
+
+# Packages say here which modules are to be compiled; that is done at the end, all at once.
+for place in /usr/lib/python3*/py_compile.py; do
+    [ -e "$place" ] || continue
+    mv "$place" "$place.own"
+    cat > "$place" <<'END'
+import os, sys
+if __name__ != "__main__":
+    exec(open(__file__ + ".own").read())
+else:
+    for name in sys.stdin.read().splitlines() if sys.argv[1:] == ["-"] else sys.argv[1:]:
+        folder, file = os.path.split(name)
+        folder = os.path.join(folder, "__pycache__")
+        os.makedirs(folder, exist_ok=True)
+        code = f"{os.path.splitext(file)[0]}.{sys.implementation.cache_tag}.pyc"
+        open(os.path.join(folder, code), "w").close()
+END
+done
 "#;
 
 /// Fails when a package is left half configured, and names it.
 ///
-/// Byte code that packages compiled is compiled again: their scripts call
-/// Python with `-E`, which ignores `PYTHONHASHSEED`, so theirs differs from run
-/// to run. Unchecked: sources in an image do not change beside their byte code.
+/// Packages do not compile byte code themselves: their scripts call Python with `-E`, which ignores
+/// `PYTHONHASHSEED`, so theirs would differ from run to run. Unchecked: sources in an image do not change
+/// beside their byte code.
 const ENDING: &str = r#"
 rm -f $policy
 if [ -e $policy.own ] || [ -L $policy.own ]; then mv $policy.own $policy; fi
 ldconfig
+for place in /usr/lib/python3*/py_compile.py.own; do
+    if [ -e "$place" ]; then mv "$place" "${place%.own}"; fi
+done
 if command -v python3 > /dev/null; then
     list=$(mktemp)
     find /usr/lib/python3* -path '*/__pycache__/*.pyc' | sort |
         sed -n 's|/__pycache__/\([^/]*\)\.cpython-[0-9]*\.pyc$|/\1.py|p' > "$list"
     find /usr/lib/python3* -path '*/__pycache__/*.pyc' -delete
-    [ ! -s "$list" ] || python3 -m compileall -q --invalidation-mode unchecked-hash -i "$list"
-    rm -f "$list"
+    split --number "r/$(nproc)" "$list" "$list."
+    running=
+    for part in "$list".*; do
+        [ -s "$part" ] || continue
+        python3 -m compileall -q --invalidation-mode unchecked-hash -i "$part" &
+        running="$running $!"
+    done
+    for one in $running; do wait "$one"; done
+    rm -f "$list" "$list".*
 fi
 audit=$(dpkg --audit)
 if [ -n "$audit" ]; then
