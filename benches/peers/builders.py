@@ -65,7 +65,7 @@ class Baibox:
 
     def tear_down(self):
         if self.state.exists():
-            self.held()
+            self.remember()
             self.call("delete", self.id, "--yes", "--force")
         if held := self.seen & known():
             self.bench.call(["docker", "rmi", "--force", *held])
@@ -76,15 +76,19 @@ class Baibox:
     def images(self):
         return json.loads((self.state / "environment.json").read_text())["images"]
 
-    def held(self):
-        """Images of these pins and of earlier ones, as far as the engine has them."""
+    def remember(self):
         record = json.loads((self.state / "environment.json").read_text())
         self.seen.update(record["images"].values(), record["superseded"])
+
+    def held(self):
+        """Images of these pins and of earlier ones, as far as the engine has them."""
+        self.remember()
         return sorted(self.seen & known())
 
     def build(self, *words, **more):
         memory = self.call("build", "--env", self.id, *words, **more)
-        self.held()
+        # The engine is not asked: builds are timed.
+        self.remember()
         return memory
 
     def configure(self, text):
