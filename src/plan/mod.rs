@@ -89,7 +89,7 @@ impl Recipe {
         Digest::of_value(&(RECIPE_VERSION, self, self.program()))
     }
     /// The digest of baibox's own program that its step runs, whose text tells in what it makes.
-    pub fn program(&self) -> Option<&'static Digest> {
+    fn program(&self) -> Option<&'static Digest> {
         static COMPILE: LazyLock<Digest> = LazyLock::new(|| Digest::of(python::COMPILE.as_bytes()));
         static BUILD_WHEELS: LazyLock<Digest> = LazyLock::new(|| Digest::of(python::BUILD_WHEELS.as_bytes()));
         static CONFIGURE: LazyLock<Digest> = LazyLock::new(|| Digest::of(configure::script().as_bytes()));
