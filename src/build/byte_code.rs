@@ -153,6 +153,9 @@ fn write_chunks(store: &Store, works: &[Work], out: &mut impl Write) -> Result<C
 fn take(store: &Store, modules: &mut BTreeMap<String, Vec<u8>>, before: &[Compiled]) -> Result<Vec<(Digest, BTreeSet<String>)>> {
     let mut taken = Vec::new();
     for one in before {
+        if modules.is_empty() {
+            break;
+        }
         let mut same = BTreeSet::new();
         each_file(store.reader(&one.modules)?, is_module, |path, content| {
             if modules.get(path) == Some(&content) {

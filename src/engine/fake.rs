@@ -25,6 +25,8 @@ pub struct World {
     pub takes_whole_archives_only: bool,
     /// What steps write to their output.
     pub step_output: Vec<u8>,
+    /// What commands in containers print, one after the other; those after them nothing.
+    pub prints: std::collections::VecDeque<String>,
 }
 
 impl Fake {
@@ -164,8 +166,8 @@ impl Engine for Fake {
         Box::pin(futures_util::stream::empty())
     }
     async fn exec(&self, container: &str, command: &[String]) -> Result<Said> {
-        drop(self.called("exec", &format!("{container} {}", command.join(" ")))?);
-        Ok(Said { code: 0, output: String::new(), errors: String::new() })
+        let mut world = self.called("exec", &format!("{container} {}", command.join(" ")))?;
+        Ok(Said { code: 0, output: world.prints.pop_front().unwrap_or_default(), errors: String::new() })
     }
     async fn last_log(&self, container: &str, _: u32) -> Result<String> {
         drop(self.called("last_log", container)?);
