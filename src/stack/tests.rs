@@ -204,7 +204,7 @@ async fn a_session_that_prints_nothing_is_told_and_two_of_them_are_no_proof() {
     let proof = check(&["i-1 ALIVE", "ready\nHello World!\n"]).await.unwrap();
     assert_eq!((proof.silent, proof.told().as_str()), (0, "a compute session said `Hello World!`"));
     let proof = check(&["i-1 ALIVE", "ready\n", "ready\nHello World!\n"]).await.unwrap();
-    assert_eq!(proof.told(), "a compute session said `Hello World!`, after one that ran and said nothing");
+    assert_eq!(proof.told(), "a compute session said `Hello World!`, after one that did not");
     let error = check(&["i-1 ALIVE", "ready\n", "ready again\n", "Hello World!"]).await.unwrap_err();
     let text = crate::error::render(&error);
     assert!(text.contains("in 2 sessions") && text.contains("ready again"), "{text}");

@@ -13,7 +13,7 @@ pub struct Proof {
     pub agents: String,
     /// The line that the compute session printed.
     pub hello: String,
-    /// Sessions before it that ran and printed nothing.
+    /// Sessions before it that ended without that line.
     pub silent: usize,
     pub seconds: f64,
 }
@@ -21,7 +21,7 @@ pub struct Proof {
 impl Proof {
     /// For people.
     pub fn told(&self) -> String {
-        let before = if self.silent == 0 { "" } else { ", after one that ran and said nothing" };
+        let before = if self.silent == 0 { "" } else { ", after one that did not" };
         format!("a compute session said `{}`{before}", self.hello)
     }
 }
@@ -36,8 +36,8 @@ const GIVEN_UP: i64 = 124;
 
 const HELLO: &str = "Hello World!";
 
-/// Sessions that may be needed. Upstream's kernel runner hears what code prints by a subscription to its own Jupyter
-/// kernel, and begins before that is known to stand: on a busy machine a first line can be lost.
+/// Sessions that may be needed. Upstream's agent ends one that it takes for dead where the engine is slow to list it;
+/// `baibox_engine.py` makes that rare, and it was still seen on Podman.
 const SESSIONS: usize = 2;
 
 /// Asks the manager for its agents and runs hello world through the real client.
