@@ -33,12 +33,6 @@ TAGS = json.loads(os.environ.get("BAIBOX_TAGS") or "{}")
 CREATE = ("containers/create", "networks/create", "volumes/create")
 # What other cures change in what is created.
 ADJUSTED = []
-class starts:
-    """Containers that the agent starts."""
-    begun = 0
-    running = set()
-
-
 DOCKER = str(pathlib.Path(__file__).with_name("baibox_docker.py"))
 
 
@@ -161,18 +155,6 @@ def install():
                 answer = await ask(docker, f"images/{image}/tag", "POST", params={"repo": repository, "tag": version}, data=None, **rest)
                 answer.release()
 
-    async def listed(self, *what, **rest):
-        """A list that no start overlaps. What starts meanwhile may be missing in it, and the agent, which knows of it when
-        the answer comes, would take it for dead: on a slow engine every third session."""
-        while True:
-            if starts.running:
-                await asyncio.wait(starts.running)
-            begun = starts.begun
-            answer = await ask(self, *what, **rest)
-            if starts.begun == begun:
-                return answer
-            answer.release()
-
     async def asked(self, path, method, *, params=None, data=None, **rest):
         place = renamed(str(path))
         what = place.split("?")[0].strip("/")
@@ -192,7 +174,6 @@ def install():
             if what == "containers/json":
                 # The agent looks for sessions, and inspects all that it gets, services too.
                 params = filtered(params, "name", "kernel.")
-                return await listed(self, path, method, params=params, data=data, **rest)
         elif method == "GET" and what.endswith("/logs"):
             # The agent follows logs of containers that have ended; Podman does not see their end.
             params = {**params, "follow": 0}
@@ -201,12 +182,6 @@ def install():
             params = filtered(params, "dangling", "false")
         await tag(self, rest)
         path = place if isinstance(path, str) else type(path)(place)
-        if method == "POST" and what.endswith("/start"):
-            starts.begun += 1
-            task = asyncio.ensure_future(ask(self, path, method, params=params, data=data, **rest))
-            starts.running.add(task)
-            task.add_done_callback(starts.running.discard)
-            return await task
         return await ask(self, path, method, params=params, data=data, **rest)
 
     Docker._do_query = asked

@@ -56,7 +56,7 @@ async fn line(context: &Context, options: Up) -> Result<Option<Environment>> {
     if !options.no_verify {
         let stage = context.ui.stage("verify");
         let proof = stack::verify(&*engine, &environment).await?;
-        stage.done(&proof.told());
+        stage.done(&format!("a compute session said `{}`", proof.hello));
     }
     summary(context, &environment);
     Ok(Some(environment))

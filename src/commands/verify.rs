@@ -12,6 +12,6 @@ pub async fn run(context: &Context, one: &One) -> Result<()> {
     let services = environment.release()?.services();
     stack::wait_healthy(&*engine, &environment, &services, HEALTH_LIMIT, |text| stage.note(text)).await?;
     let proof = stack::verify(&*engine, &environment).await?;
-    stage.done(&proof.told());
+    stage.done(&format!("a compute session said `{}`", proof.hello));
     context.print(&proof, &proof.hello)
 }
