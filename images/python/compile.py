@@ -9,7 +9,7 @@ Tracebacks name the module's path from the root.
 
 Byte code marks what its process refers to more than once, interned names among them, and
 so tells what else that process did. Whoever reads it here takes the needless marks away.
-Each chunk gets a process of its own; cores take chunks as they get free.
+A process takes some chunks, first one and later more; cores take the next as they get free.
 """
 # What `os`, `warnings` and `importlib.util` stand on: the interpreter has no byte code of its own yet, and
 # would compile those first.
@@ -57,25 +57,38 @@ def outcome(number, modules):
     return b"".join(parts)
 
 
-def named(modules):
+def named(some):
+    _, modules = some[0]
     return f"{modules[0][0].decode(errors='replace')} and what follows"
 
 
-def start(number, modules):
-    """A process of its own for a chunk; what it writes can be read from the descriptor."""
+def shares(stream):
+    """Some chunks for each process: little work goes to all cores, and much takes few processes."""
+    some, begun = [], 0
+    for chunk in chunks(stream):
+        some.append(chunk)
+        if len(some) > min(begun // 4, 7):
+            yield some
+            some, begun = [], begun + 1
+    if some:
+        yield some
+
+
+def start(some):
+    """A process of its own for some chunks; what it writes can be read from the descriptor."""
     reading, writing = posix.pipe()
     child = posix.fork()
     if child == 0:
-        # Nothing of the parent may run on: a fault here is the chunk's own.
+        # Nothing of the parent may run on: a fault here is the chunks' own.
         ended = 1
         try:
             with open(writing, "wb", buffering=0) as out:
-                content = memoryview(outcome(number, modules))
+                content = memoryview(b"".join(outcome(*chunk) for chunk in some))
                 while content:
                     content = content[out.write(content):]
             ended = 0
         except BaseException as error:
-            posix.write(2, f"{named(modules)}: {error!r}\n".encode())
+            posix.write(2, f"{named(some)}: {error!r}\n".encode())
         finally:
             posix._exit(ended)
     posix.close(writing)
@@ -94,7 +107,7 @@ def main():
         """What a process has written, until one has ended."""
         while True:
             for reading in select.select(list(running), [], [])[0]:
-                child, chunk, parts = running[reading]
+                child, first, parts = running[reading]
                 part = posix.read(reading, 1 << 20)
                 if part:
                     parts.append(part)
@@ -103,15 +116,15 @@ def main():
                 del running[reading]
                 _, status = posix.waitpid(child, 0)
                 if status != 0:
-                    sys.exit(f"{chunk}: the compilation ended with the status {status}")
+                    sys.exit(f"{first}: the compilation ended with the status {status}")
                 sys.stdout.buffer.writelines(parts)
                 return
 
-    for number, modules in chunks(sys.stdin.buffer):
+    for some in shares(sys.stdin.buffer):
         if len(running) == most:
             gather()
-        reading, child = start(number, modules)
-        running[reading] = child, named(modules), []
+        reading, child = start(some)
+        running[reading] = child, named(some), []
     while running:
         gather()
     sys.stdout.buffer.write(b"%s\n" % sys.argv[1].encode())

@@ -2,7 +2,9 @@
 //!
 //! A value that the stream refers to again bears `FLAG_REF`, and so does each that something else in the compiling
 //! process held, too: an interned name, say, that another module has. Those marks say nothing, and here they go, as in
-//! Fedora's marshalparser. What stays is a function of the source alone.
+//! Fedora's marshalparser. Of strings it also says which are interned. A process has each string of one character up to
+//! U+00FF but once, and where anything interned one, all modules have it so: here they are, if they can be names,
+//! as the compiler has it. What stays is a function of the source alone.
 //! The format is that of `Python/marshal.c`, the header that of PEP 552.
 
 /// Magic number, flags, and eight bytes by the flags.
@@ -41,19 +43,23 @@ fn layout(magic: u16) -> Option<Layout> {
     }
 }
 
-/// Takes the marks from values of this byte code that nothing refers to.
+/// Takes from this byte code what its process alone accounts for.
 pub fn unmark(pyc: &mut [u8]) -> Result<(), MarshalError> {
     let magic = pyc.first_chunk::<2>().map(|bytes| u16::from_le_bytes(*bytes)).ok_or(MarshalError::Short)?;
     let layout = layout(magic).ok_or(MarshalError::Magic { magic })?;
     if pyc.len() < HEADER {
         return Err(MarshalError::Short);
     }
-    let mut reader = Reader { bytes: pyc, at: HEADER, layout, marked: Vec::new(), references: Vec::new() };
+    let mut reader =
+        Reader { bytes: pyc, at: HEADER, layout, marked: Vec::new(), references: Vec::new(), characters: Vec::new() };
     reader.whole()?;
     if reader.at != reader.bytes.len() {
         return Err(MarshalError::Long { at: reader.at });
     }
-    let Reader { marked, references, .. } = reader;
+    let Reader { marked, references, characters, .. } = reader;
+    for (at, kind) in characters {
+        pyc[at] = pyc[at] & FLAG_REF | kind;
+    }
     let mut wanted = vec![false; marked.len()];
     for (_, to) in &references {
         wanted[*to] = true;
@@ -92,6 +98,8 @@ struct Reader<'a> {
     marked: Vec<usize>,
     /// Where the number of a reference is, and what it says.
     references: Vec<(usize, usize)>,
+    /// Where strings of one character begin, and of what type they are to be.
+    characters: Vec<(usize, u8)>,
 }
 
 impl Reader<'_> {
@@ -132,13 +140,17 @@ impl Reader<'_> {
                     let digits = self.number()?.cast_signed().unsigned_abs();
                     self.skip(digits as usize * 2)?;
                 }
-                b's' | b'a' | b'A' | b'u' | b't' => {
+                b's' => {
                     let size = self.number()?;
                     self.skip(size as usize)?;
                 }
-                b'z' | b'Z' => {
+                kind @ (b'a' | b'A' | b'u' | b't') => {
+                    let size = self.number()?;
+                    self.string(at, kind, size as usize)?;
+                }
+                kind @ (b'z' | b'Z') => {
                     let size = self.byte()?;
-                    self.skip(size.into())?;
+                    self.string(at, kind, size.into())?;
                 }
                 b')' => {
                     let count = self.byte()?;
@@ -164,6 +176,23 @@ impl Reader<'_> {
                 }
                 kind => return Err(MarshalError::Kind { kind, at }),
             }
+        }
+        Ok(())
+    }
+
+    /// Skips a string that begins at this place.
+    fn string(&mut self, at: usize, kind: u8, size: usize) -> Result<(), MarshalError> {
+        let begin = self.at;
+        self.skip(size)?;
+        let (plain, interned) = match kind {
+            b'a' | b'A' => (b'a', b'A'),
+            b'z' | b'Z' => (b'z', b'Z'),
+            _ => (b'u', b't'),
+        };
+        match &self.bytes[begin..self.at] {
+            [one] if one.is_ascii_alphanumeric() || *one == b'_' => self.characters.push((at, interned)),
+            [_] | [0xc2 | 0xc3, _] => self.characters.push((at, plain)),
+            _ => {}
         }
         Ok(())
     }
@@ -204,6 +233,7 @@ for name in 'turtle', 'pdb', 'statistics', 'tarfile', 'asyncio/tasks', 'typing':
     source = (pathlib.Path(os.__file__).parent / f'{name}.py').read_text()
     once = marshal.dumps(compile(source, '/m.py', 'exec', dont_inherit=True))
     held += [sys.intern(word) for word in re.findall(r'\w+', source)]
+    held += [sys.intern(chr(number)) for number in range(256)]
     held += [compile(source, '/m.py', 'exec', dont_inherit=True)]
     again = marshal.dumps(compile(source, '/m.py', 'exec', dont_inherit=True))
     for code in once, again:
@@ -290,6 +320,20 @@ while stream.peek(1):
         // To itself, as only sets and lists could.
         check(b"\xdb\x01\0\0\0r\0\0\0\0", b"\xdb\x01\0\0\0r\0\0\0\0");
         check(b"{\xda\x01aN0", b"{Z\x01aN0");
+    }
+
+    #[test]
+    fn of_single_characters_those_that_can_be_names_are_interned() {
+        let check = |value: &[u8], wanted: &[u8]| {
+            let mut pyc = pyc(3425, value);
+            unmark(&mut pyc).unwrap();
+            assert_eq!(&pyc[HEADER..], wanted);
+        };
+        check(b")\x04Z\x01{z\x01{Z\x01_z\x01_", b")\x04z\x01{z\x01{Z\x01_Z\x01_");
+        check(b")\x02A\x01\0\0\0-a\x01\0\0\0x", b")\x02a\x01\0\0\0-A\x01\0\0\0x");
+        check(b")\x02t\x02\0\0\0\xc3\xa9u\x02\0\0\0ab", b")\x02u\x02\0\0\0\xc3\xa9u\x02\0\0\0ab");
+        // With its mark, where something refers to it; longer ones as they are.
+        check(b")\x03\xda\x01{r\0\0\0\0Z\x02{}", b")\x03\xfa\x01{r\0\0\0\0Z\x02{}");
     }
 
     #[test]
