@@ -19,6 +19,15 @@ if [ -e $policy ] || [ -L $policy ]; then mv $policy $policy.own; fi
 printf '#!/bin/sh\nexit 101\n' > $policy
 chmod 755 $policy
 
+# Found before the programs of these names. In a chroot, no package waits for an init to start anew (libc6 a second).
+# Certificates are gathered at the end, where packages would do so one after the other.
+found_first=/run/configure
+mkdir -p $found_first
+printf '#!/bin/sh\nexit 0\n' > $found_first/ischroot
+printf '#!/bin/sh\n: > %s/certificates\n' $found_first > $found_first/update-ca-certificates
+chmod 755 $found_first/*
+export PATH=$found_first:$PATH
+
 # Packages say here which modules are to be compiled; that is done at the end, all at once.
 for place in /usr/lib/python3*/py_compile.py; do
     [ -e "$place" ] || continue
@@ -46,6 +55,13 @@ done
 const ENDING: &str = r#"
 rm -f $policy
 if [ -e $policy.own ] || [ -L $policy.own ]; then mv $policy.own $policy; fi
+export PATH=${PATH#*:}
+running=
+if [ -e $found_first/certificates ]; then
+    update-ca-certificates > /dev/null &
+    running=$!
+fi
+rm -r $found_first
 ldconfig
 for place in /usr/lib/python3*/py_compile.py.own; do
     if [ -e "$place" ]; then mv "$place" "${place%.own}"; fi
@@ -56,15 +72,14 @@ if command -v python3 > /dev/null; then
         sed -n 's|/__pycache__/\([^/]*\)\.cpython-[0-9]*\.pyc$|/\1.py|p' > "$list"
     find /usr/lib/python3* -path '*/__pycache__/*.pyc' -delete
     split --number "r/$(nproc)" "$list" "$list."
-    running=
     for part in "$list".*; do
         [ -s "$part" ] || continue
         python3 -m compileall -q --invalidation-mode unchecked-hash -i "$part" &
         running="$running $!"
     done
-    for one in $running; do wait "$one"; done
-    rm -f "$list" "$list".*
 fi
+for one in $running; do wait "$one"; done
+if [ -n "${list:-}" ]; then rm -f "$list" "$list".*; fi
 audit=$(dpkg --audit)
 if [ -n "$audit" ]; then
     printf 'packages are not whole after configuring:\n%s\n' "$audit" >&2
