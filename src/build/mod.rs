@@ -31,6 +31,7 @@ use crate::plan::{ImagePlan, LayerPlan, Plan};
 use crate::store::{Store, StoreLock, was_corrupt};
 use crate::ui::Ui;
 use anyhow::{Context, Result};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -186,9 +187,7 @@ impl Builder {
             tokio::try_join!(self.engine.sweep_steps(false), self.make(plan, &missing, &stage))?;
             stage.done(&format!("{} of {} fragments made", missing.len(), plan.recipes.len()));
         }
-        for image in &plan.images {
-            outcome.images.push((image.name.clone(), self.assemble(image).await?));
-        }
+        outcome.images = self.assemble(plan).await?;
         Ok(outcome)
     }
 
@@ -270,20 +269,32 @@ impl Builder {
         self.store.action::<Layer>(&key).filter(|layer| layer.fragments.iter().all(|part| self.store.has(part)))
     }
 
-    async fn assemble(&self, plan: &ImagePlan) -> Result<Image> {
-        let mut layers = Vec::new();
-        for layer in &plan.layers {
-            let made = match self.planned(layer) {
-                Some(known) => Layer { title: layer.title.clone(), ..known },
-                None => {
-                    let made = self.layer(&layer.title, &layer.fragments).await?;
-                    self.keep_layer(&layer.key(), &made)?;
-                    made
-                }
-            };
-            layers.push(made);
-        }
-        Ok(Image::new(plan.reference.clone(), &self.architecture, &plan.settings, layers))
+    /// All images, of layers that are put together once each, as many at a time as there are cores.
+    async fn assemble(&self, plan: &Plan) -> Result<Vec<(String, Image)>> {
+        let planned: BTreeMap<Digest, &LayerPlan> =
+            plan.images.iter().flat_map(|image| &image.layers).map(|layer| (layer.key(), layer)).collect();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let layers: BTreeMap<Digest, Layer> = stream::iter(planned)
+            .map(|(key, layer)| async move {
+                let made = match self.planned(layer) {
+                    Some(known) => known,
+                    None => {
+                        let made = self.layer(&layer.title, &layer.fragments).await?;
+                        self.keep_layer(&key, &made)?;
+                        made
+                    }
+                };
+                anyhow::Ok((key, made))
+            })
+            .buffer_unordered(cores)
+            .try_collect()
+            .await?;
+        let image = |plan: &ImagePlan| {
+            let titled = |layer: &LayerPlan| Layer { title: layer.title.clone(), ..layers[&layer.key()].clone() };
+            let layers = plan.layers.iter().map(titled).collect();
+            (plan.name.clone(), Image::new(plan.reference.clone(), &self.architecture, &plan.settings, layers))
+        };
+        Ok(plan.images.iter().map(image).collect())
     }
 
     /// Puts a layer together from fragments, and hashes it if it was not hashed before.
