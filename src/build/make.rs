@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 
 impl Builder {
     /// Makes what is missing, each part as soon as what it stands on is there.
@@ -39,7 +40,9 @@ impl Builder {
                 let recipes = recipes.clone();
                 let stage = stage.clone();
                 async move {
+                    let memory = builder.admit(&recipes, &task).await?;
                     tokio::spawn(async move {
+                        let _memory = memory;
                         builder.run_task(&recipes, &task, &stage).await?;
                         Ok(task)
                     })
@@ -51,12 +54,25 @@ impl Builder {
         tokio::try_join!(early, all).map(drop)
     }
 
+    /// Lets a task begin when what it is made of is here and fits in memory, each in its turn: what much waits for comes first.
+    async fn admit(&self, recipes: &Arc<BTreeMap<Digest, Recipe>>, task: &Task) -> Result<Option<OwnedSemaphorePermit>> {
+        let Task::Make(key) = task else { return Ok(None) };
+        let recipe = &recipes[key];
+        if recipe.inputs().is_empty() {
+            return Ok(None);
+        }
+        if recipe.inputs().iter().any(|input| !self.store.has(&input.digest)) {
+            let (builder, recipes, key) = (self.clone(), recipes.clone(), key.clone());
+            let brought = tokio::spawn(async move { builder.bring(&recipes[&key]).await }).await?;
+            brought.with_context(|| format!("cannot fetch `{}`", recipe.title()))?;
+        }
+        Ok(Some(self.memory.clone().acquire_many_owned(self.weight(recipe)).await?))
+    }
+
     async fn run_task(&self, recipes: &BTreeMap<Digest, Recipe>, task: &Task, stage: &Stage) -> Result<()> {
         match task {
             Task::Make(key) => {
                 let recipe = &recipes[key];
-                self.bring(recipe).await.with_context(|| format!("cannot fetch `{}`", recipe.title()))?;
-                let _memory = self.memory.acquire_many(self.weight(recipe)).await?;
                 if let Recipe::BaseLayer { layer, .. } = recipe {
                     return self.base_layer(key, layer).await;
                 }

@@ -47,7 +47,8 @@ pub fn cut(plan: &Plan, missing: &BTreeSet<Digest>) -> Vec<Task> {
             _ => tasks.push(Task::Make(key.clone())),
         }
     }
-    // Everything waits for the first configure step, and that for its packages: they come first.
+    // Everything waits for the first configure step, and that for its packages: they come first. Then what is compiled
+    // beside that step.
     let first: BTreeSet<&Digest> = plan
         .recipes
         .values()
@@ -59,7 +60,11 @@ pub fn cut(plan: &Plan, missing: &BTreeSet<Digest>) -> Vec<Task> {
         })
         .flatten()
         .collect();
-    tasks.sort_by_key(|task| !matches!(task, Task::Make(key) if first.contains(key)));
+    tasks.sort_by_key(|task| match task {
+        Task::Make(key) if first.contains(key) => 0,
+        Task::Make(key) if plan.recipes[key].package().is_some() => 1,
+        _ => 2,
+    });
     tasks.extend(builds.into_iter().map(|(on, recipes)| Task::BuildWheels { on, recipes }));
     tasks.extend(compiles.into_iter().map(|((_, on), recipes)| Task::Compile { on, recipes }));
     tasks
@@ -112,6 +117,29 @@ mod tests {
     fn wheel(name: &str) -> Recipe {
         let input = Input { file: format!("{name}.whl"), digest: Digest::of(name.as_bytes()) };
         Recipe::Wheel { name: name.into(), version: "1".into(), input, python: "3.9".into() }
+    }
+
+    #[test]
+    fn what_the_first_configure_step_stands_on_comes_first_and_then_what_is_compiled_beside_it() {
+        let files = |title: &str| Recipe::Files { title: title.into(), files: BTreeMap::new() };
+        let others = ["a", "b", "c", "d"].map(files);
+        let below = ["x", "y", "z"].map(files);
+        let configured = Recipe::DebianConfigured { below: vec![below.iter().map(Recipe::key).collect()], again: false };
+        let again = Recipe::DebianConfigured {
+            below: vec![others.iter().map(Recipe::key).chain([configured.key()]).collect()],
+            again: true,
+        };
+        let recipes = [&others[..], &below, &[wheel("a"), wheel("b"), configured, again]].concat();
+        let plan = plan_of(recipes);
+        let missing: BTreeSet<Digest> = plan.recipes.keys().cloned().collect();
+        let tasks = cut(&plan, &missing);
+        let order = tasks.iter().filter_map(|task| match task {
+            Task::Make(key) if below.iter().any(|one| one.key() == *key) => Some('1'),
+            Task::Make(key) if others.iter().any(|one| one.key() == *key) => Some('3'),
+            Task::Make(_) => Some('2'),
+            _ => None,
+        });
+        assert_eq!(order.collect::<String>(), "111223333");
     }
 
     #[tokio::test]
