@@ -307,13 +307,14 @@ while stream.peek(1):
         [&magic.to_le_bytes()[..], &[0; 14], value].concat()
     }
 
+    fn check(value: &[u8], wanted: &[u8]) {
+        let mut pyc = pyc(3425, value);
+        unmark(&mut pyc).unwrap();
+        assert_eq!(&pyc[HEADER..], wanted);
+    }
+
     #[test]
     fn references_follow_when_marks_before_them_go() {
-        let check = |value: &[u8], wanted: &[u8]| {
-            let mut pyc = pyc(3425, value);
-            unmark(&mut pyc).unwrap();
-            assert_eq!(&pyc[HEADER..], wanted);
-        };
         check(b"N", b"N");
         check(b"\xda\x01a", b"Z\x01a");
         check(b"\xa9\x04\xda\x01a\xda\x01br\x02\0\0\0\xe9\x05\0\0\0", b")\x04Z\x01a\xda\x01br\0\0\0\0i\x05\0\0\0");
@@ -324,11 +325,6 @@ while stream.peek(1):
 
     #[test]
     fn of_single_characters_those_that_can_be_names_are_interned() {
-        let check = |value: &[u8], wanted: &[u8]| {
-            let mut pyc = pyc(3425, value);
-            unmark(&mut pyc).unwrap();
-            assert_eq!(&pyc[HEADER..], wanted);
-        };
         check(b")\x04Z\x01{z\x01{Z\x01_z\x01_", b")\x04z\x01{z\x01{Z\x01_Z\x01_");
         check(b")\x02A\x01\0\0\0-a\x01\0\0\0x", b")\x02a\x01\0\0\0-A\x01\0\0\0x");
         check(b")\x02t\x02\0\0\0\xc3\xa9u\x02\0\0\0ab", b")\x02u\x02\0\0\0\xc3\xa9u\x02\0\0\0ab");
