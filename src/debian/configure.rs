@@ -56,10 +56,10 @@ const ENDING: &str = r#"
 rm -f $policy
 if [ -e $policy.own ] || [ -L $policy.own ]; then mv $policy.own $policy; fi
 export PATH=${PATH#*:}
-running=
+running= certificates=
 if [ -e $found_first/certificates ]; then
     update-ca-certificates > /dev/null &
-    running=$!
+    certificates=$!
 fi
 rm -r $found_first
 ldconfig
@@ -78,7 +78,9 @@ if command -v python3 > /dev/null; then
         running="$running $!"
     done
 fi
-for one in $running; do wait "$one"; done
+failed() { printf '%s failed\n' "$1" >&2; exit 1; }
+for one in $running; do wait "$one" || failed 'compiling the byte code of Debian packages'; done
+[ -z "$certificates" ] || wait "$certificates" || failed update-ca-certificates
 if [ -n "${list:-}" ]; then rm -f "$list" "$list".*; fi
 audit=$(dpkg --audit)
 if [ -n "$audit" ]; then
