@@ -19,8 +19,6 @@ use std::io::{BufRead, Read, Write};
 
 /// Bytes of modules after which a chunk ends: a fork costs little beside compiling them, and packages are several.
 const CHUNK: usize = 128 << 10;
-/// The largest byte code of one module.
-const LARGEST: u64 = 64 << 20;
 /// The longest line between contents.
 const LONGEST_LINE: u64 = 1 << 16;
 /// Versions of a package whose byte code is looked into.
@@ -220,11 +218,13 @@ fn keep_compiled(store: &Store, works: &[Work], cut: &Cut, mut stream: impl BufR
             let head = line(&mut stream)?;
             let (size, path) = head.split_once(' ').with_context(|| format!("the compile step said {head:?}"))?;
             let size: u64 = size.parse()?;
-            ensure!(size <= LARGEST, "the byte code `{path}` is larger than {LARGEST} bytes");
+            let largest = python::marshal::LARGEST;
+            ensure!(size <= largest as u64, "the byte code `{path}` is larger than {largest} bytes");
             let mut content = Vec::new();
             (&mut stream).take(size).read_to_end(&mut content)?;
             ensure!(content.len() as u64 == size, "the compile step ended within `{path}`");
-            python::marshal::unmark(&mut content).with_context(|| format!("the compile step gave no byte code as `{path}`"))?;
+            let content = python::marshal::canonical(&content)
+                .with_context(|| format!("the compile step gave no byte code as `{path}`"))?;
             tree.insert(&format!("{}/{}", python::BYTE_CODE, Tree::normal_path(path)?), Node::file(0o644, content))?;
         }
         left[place] -= 1;
@@ -236,12 +236,11 @@ fn keep_compiled(store: &Store, works: &[Work], cut: &Cut, mut stream: impl BufR
 }
 
 /// The same for byte code that was compiled in another way.
-pub(super) fn unmark(tree: &mut Tree) -> Result<()> {
+pub(super) fn settle(tree: &mut Tree) -> Result<()> {
     let files = tree.iter().filter(|(path, node)| module_of(path).is_some() && matches!(node, Node::File { .. }));
     for path in files.map(|(path, _)| path.to_owned()).collect::<Vec<_>>() {
         if let Some(Node::File { mode, uid, gid, content }) = tree.remove(&path) {
-            let mut content = content.to_vec();
-            python::marshal::unmark(&mut content).with_context(|| format!("`{path}` is no byte code"))?;
+            let content = python::marshal::canonical(&content).with_context(|| format!("`{path}` is no byte code"))?;
             tree.insert(&path, Node::File { mode, uid, gid, content: content.into() })?;
         }
     }

@@ -286,7 +286,7 @@ impl Builder {
         tokio::task::spawn_blocking(move || {
             let mut changes = known.changes(std::io::BufReader::new(export.reopen()?))?;
             debian::configure::seal(&mut changes);
-            super::byte_code::unmark(&mut changes)?;
+            super::byte_code::settle(&mut changes)?;
             Ok(changes)
         })
         .await?

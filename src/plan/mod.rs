@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 /// Raised when the code that makes fragments changes what it makes.
-const RECIPE_VERSION: u32 = 9;
+const RECIPE_VERSION: u32 = 10;
 
 /// A file that is fetched: name, size and digest; where from is the host's business.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
