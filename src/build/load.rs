@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Archives that an engine gets at the same time.
 const SENT_AT_ONCE: usize = 2;
+/// Bytes of layers up to which images share an archive: an engine takes a tenth of a second for any, empty or not.
+const SMALL: u64 = 16 << 20;
 
 impl Builder {
     /// Loads the images that the engine lacks, without the layers that it has.
@@ -42,9 +44,10 @@ impl Builder {
             _ => {
                 // Refused, or accepted and broken: everything goes once more, whole.
                 let all = layers_to_send(&lacking, &BTreeSet::new());
-                self.send(&lacking, &all).await?;
+                let bytes = all.values().sum();
+                self.send(lacking.clone(), all).await?;
                 anyhow::ensure!(self.all_held(&lacking).await?, "the engine took the images, but does not hold them");
-                all.values().sum()
+                bytes
             }
         };
         if let Some(stage) = stage {
@@ -67,26 +70,28 @@ impl Builder {
         let (mut arrived, mut bytes) = (vec![false; waiting.len()], 0);
         let mut under_way = FuturesUnordered::new();
         loop {
-            let ready = |shipment: &Shipment| shipment.after.is_none_or(|other| arrived[other]);
-            while under_way.len() < SENT_AT_ONCE
-                && let Some(place) = waiting.iter().position(ready)
-            {
-                let Shipment { place, layers, .. } = waiting.remove(place);
-                bytes += layers.values().sum::<u64>();
+            while under_way.len() < SENT_AT_ONCE {
+                let together = next(&mut waiting, &arrived, SENT_AT_ONCE - under_way.len());
+                if together.is_empty() {
+                    break;
+                }
+                bytes += together.iter().flat_map(|shipment| shipment.layers.values()).sum::<u64>();
                 under_way.push(async move {
-                    self.send(&images[place..=place], &layers).await?;
-                    anyhow::Ok(place)
+                    let places: Vec<usize> = together.iter().map(|shipment| shipment.place).collect();
+                    let sent: Vec<Image> = places.iter().map(|place| images[*place].clone()).collect();
+                    self.send(sent, together.into_iter().flat_map(|shipment| shipment.layers).collect()).await?;
+                    anyhow::Ok(places)
                 });
             }
             match under_way.next().await {
-                Some(place) => arrived[place?] = true,
+                Some(places) => places?.into_iter().for_each(|place| arrived[place] = true),
                 None => return Ok(bytes),
             }
         }
     }
 
-    async fn send(&self, images: &[Image], layers: &BTreeMap<Digest, u64>) -> Result<String> {
-        let (store, images, layers) = (self.store.clone(), images.to_vec(), layers.clone());
+    async fn send(&self, images: Vec<Image>, layers: BTreeMap<Digest, u64>) -> Result<String> {
+        let store = self.store.clone();
         self.engine
             .load(Box::new(move |mut out| {
                 let left_out = |layer: &Layer| !layers.contains_key(&layer.diff_id);
@@ -133,6 +138,16 @@ fn shipments(images: &[Image], chains: &BTreeSet<Vec<Digest>>) -> Vec<Shipment> 
     }
     shipments.sort_by_key(|shipment| std::cmp::Reverse(shipment.layers.values().sum::<u64>()));
     shipments
+}
+
+/// Takes what goes next of what can go now: small ones share their archives, as many as there are free places.
+fn next(waiting: &mut Vec<Shipment>, arrived: &[bool], free: usize) -> Vec<Shipment> {
+    let can_go = |shipment: &Shipment| shipment.after.is_none_or(|other| arrived[other]);
+    let ready: Vec<usize> = (0..waiting.len()).filter(|place| can_go(&waiting[*place])).collect();
+    let is_small = |place: &usize| waiting[*place].layers.values().sum::<u64>() <= SMALL;
+    let share = if ready.first().is_some_and(is_small) { ready.len() } else { 1 };
+    let taken: Vec<usize> = ready.into_iter().take(share).step_by(free).collect();
+    taken.into_iter().rev().map(|place| waiting.remove(place)).collect()
 }
 
 /// The layers whose chain the engine does not have, with their sizes.
@@ -188,5 +203,30 @@ mod tests {
         check(0, Some(2), &["l1", "l2-which-is-long"]);
         check(3, None, &["alone", "o"]);
         assert_eq!(sent.iter().map(|shipment| shipment.place).next(), Some(0));
+    }
+
+    #[test]
+    fn what_is_small_shares_the_archives_that_can_go_at_once() {
+        let shipment = |place: usize, after: Option<usize>, size: u64| {
+            let layers = [(Digest::of(&place.to_be_bytes()), size)].into();
+            Shipment { place, after, layers }
+        };
+        let mut waiting = vec![
+            shipment(0, None, SMALL + 1),
+            shipment(1, None, 9),
+            shipment(2, None, 8),
+            shipment(3, Some(0), 7),
+            shipment(4, None, 6),
+        ];
+        let mut arrived = [false; 5];
+        let mut taken = |arrived: &[bool], free: usize| -> BTreeSet<usize> {
+            next(&mut waiting, arrived, free).into_iter().map(|shipment| shipment.place).collect()
+        };
+        assert_eq!(taken(&arrived, 2), [0].into());
+        assert_eq!(taken(&arrived, 2), [1, 4].into());
+        assert_eq!(taken(&arrived, 1), [2].into());
+        assert!(taken(&arrived, 2).is_empty());
+        arrived[0] = true;
+        assert_eq!(taken(&arrived, 2), [3].into());
     }
 }

@@ -23,10 +23,17 @@ impl Builder {
     }
 }
 
-/// The files of a fragment.
+/// The files of a fragment, from the store if they were asked before.
 fn paths(store: &Store, fragment: &Digest) -> Result<Vec<String>> {
+    let key = Digest::of_value(&("paths", fragment));
+    if let Some(known) = store.action(&key) {
+        return Ok(known);
+    }
     let mut archive = tar::Archive::new(std::io::BufReader::with_capacity(1 << 18, store.reader(fragment)?));
-    archive.entries()?.map(|entry| Ok(Tree::normal_path(std::str::from_utf8(&entry?.path_bytes())?)?)).collect()
+    let paths = archive.entries()?.map(|entry| Ok(Tree::normal_path(std::str::from_utf8(&entry?.path_bytes())?)?));
+    let paths = paths.collect::<Result<_>>()?;
+    store.record_action(&key, &paths)?;
+    Ok(paths)
 }
 
 /// Of files that go, what no other has: whole folders where nothing in them stays, byte code with its module.
@@ -36,12 +43,18 @@ fn whiteouts(gone: &[String], mut next: impl FnMut() -> Result<Option<Vec<String
     for folder in [layout.scripts(), layout.site_packages(), format!("{BYTE_CODE}/{}", layout.site_packages())] {
         keep(&mut stay, &folder);
     }
+    // Most packages have nothing below these.
+    let tops: BTreeSet<String> = gone.iter().filter_map(|path| highest(path, &stay)).collect();
+    let is_near = |path: &str| {
+        let below = |top: &String| path.strip_prefix(top.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        tops.iter().any(below)
+    };
     // No other package has a file in the folder that says what this one is.
     let mut open: BTreeSet<&String> = gone.iter().filter(|path| !path.contains(".dist-info/")).collect();
     while !open.is_empty()
         && let Some(paths) = next()?
     {
-        for path in &paths {
+        for path in paths.iter().filter(|path| is_near(path)) {
             open.remove(path);
             keep(&mut stay, path);
             layout.byte_code(path).into_iter().for_each(|code| keep(&mut stay, &code));
@@ -103,6 +116,12 @@ mod tests {
             &old,
             &[&["x-2.dist-info/RECORD"], &["tests/__init__.py", "tests/y.py"]],
             &["…/tests/x.py", "…/x-1.dist-info", "code/…/tests/x.cpython-39.pyc"],
+        );
+        // Names that only begin alike, and modules without a folder.
+        check(
+            &["one.py", "two/a.py", "x-1.dist-info/RECORD"],
+            &[&["one.pyi", "two_more/a.py", "x-2.dist-info/RECORD"], &["two/b/c.py"]],
+            &["…/one.py", "…/two/a.py", "…/x-1.dist-info", "code/…/one.cpython-39.pyc", "code/…/two/a.cpython-39.pyc"],
         );
     }
 }

@@ -37,12 +37,6 @@ pub(super) fn packages<'a>(
     };
     let laid = asked.iter().map(&mut lay).collect::<Result<Vec<_>>>()?;
     let mut codes: BTreeMap<(&Digest, &Digest), Part> = BTreeMap::new();
-    let mut stays: BTreeMap<&Replaced, BTreeSet<&Digest>> = BTreeMap::new();
-    for laid in &laid {
-        for replaced in &laid.replaced {
-            stays.entry(replaced).or_default().extend(&laid.stays);
-        }
-    }
     let mut all = BTreeMap::new();
     for (asked, laid) in asked.iter().zip(&laid) {
         let mut parts = Vec::new();
@@ -52,7 +46,9 @@ pub(super) fn packages<'a>(
             parts.extend([package.clone(), Part { rank: package.rank, ..code.clone() }]);
         }
         for replaced in &laid.replaced {
-            let stay = stays[replaced].iter().map(|key| (*key).clone()).collect();
+            // What comes for it has most of its files, and is asked first.
+            let others = laid.stays.iter().filter(|key| Some(*key) != replaced.new.as_ref());
+            let stay = replaced.new.iter().chain(others).cloned().collect();
             let recipe = Recipe::Without { package: replaced.old.clone(), stay, python: lock.python.clone() };
             parts.push(Part::new(Rank::Changed, recipe));
         }
@@ -93,7 +89,6 @@ impl<'a> Packages<'a> {
 }
 
 /// A package of the layers below that is not wanted, and what comes for it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Replaced {
     old: Digest,
     new: Option<Digest>,
@@ -181,6 +176,29 @@ mod tests {
         check(&EARLIER, &[("a", "1"), ("b", "2"), ("c", "1"), ("d", "1")], &below, &["b 2", "not b 1"]);
         check(&EARLIER, &[("a", "1"), ("c", "1"), ("d", "1")], &below, &["not b 1"]);
         check(&EARLIER, &[("a", "1"), ("b", "1"), ("c", "1"), ("d", "1"), ("e", "1")], &below, &["e 1"]);
+    }
+
+    #[test]
+    fn what_an_image_does_not_have_is_nothing_to_it() {
+        let environment = |lock: &mut PythonLock, pins: &[&str]| {
+            lock.environments.insert("y".to_owned(), pins.iter().map(|pin| (*pin).to_owned()).collect());
+        };
+        let mut earlier = lock(&[("a", "1"), ("b", "1")]);
+        environment(&mut earlier, &["a 1"]);
+        let keys = |b: &str| -> Vec<BTreeSet<Digest>> {
+            let mut now = lock(&[("a", "2"), ("b", b)]);
+            environment(&mut now, &["a 2"]);
+            let asked = ["x", "y"].map(|name| Asked {
+                image: name,
+                environment: name,
+                on: Digest::of(b"base"),
+                built_on: Digest::of(b"base"),
+            });
+            let all = packages(&now, Some(&earlier), &asked).unwrap();
+            all.values().map(|parts| parts.iter().map(|part| part.key.clone()).collect()).collect()
+        };
+        let (before, after) = (keys("2"), keys("3"));
+        assert!(before[0] != after[0] && before[1] == after[1]);
     }
 
     #[test]
