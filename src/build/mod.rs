@@ -147,7 +147,7 @@ impl Builder {
             }
             return Ok(Outcome { images, ..Outcome::default() });
         }
-        let ((), (), mut outcome) = tokio::try_join!(self.ask_architecture(), self.ask_images(), self.make_images(plan))?;
+        let ((), mut outcome) = tokio::try_join!(self.ask_architecture(), self.make_images(plan))?;
         let (builder, owned) = (self.clone(), plan.clone());
         let marking = tokio::task::spawn_blocking(move || builder.mark_used(&owned));
         if self.engine.keeps_images() {
@@ -162,14 +162,6 @@ impl Builder {
     async fn ask_architecture(&self) -> Result<()> {
         if self.assumed && self.engine.architecture().await? != self.architecture {
             return Err(AnotherArchitecture.into());
-        }
-        Ok(())
-    }
-
-    /// The engine's answers are known by the time that images go to it.
-    async fn ask_images(&self) -> Result<()> {
-        if self.engine.keeps_images() {
-            self.engine.images().await?;
         }
         Ok(())
     }
